@@ -103,6 +103,7 @@ class Reason(StrEnum):
     NOT_A_NUMBER = "not_a_number"
     OUT_OF_RANGE = "out_of_range"
     UNKNOWN_STATE = "unknown_state"
+    UNKNOWN_TAG = "unknown_tag"
     BAD_QUALITY = "bad_quality"
     WRONG_STRUCTURE = "wrong_structure"
     DUPLICATE_KEY = "duplicate_key"

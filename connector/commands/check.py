@@ -14,7 +14,9 @@ from connector.commands.exposed import exposed_files
 from connector.config.model import Config
 from connector.config.read import catalogues, load_config
 from connector.formats.schema.schemas import RegisteredSchema, SchemaId
-from connector.mapping.rules.rules import Rule
+from connector.mapping.rules.rules import Rule, everything
+from connector.mapping.tags.source import lists_of
+from connector.runtime.tag_lists import read_tag_file
 from connector.settings import SettingsError
 from connector.sources.section import SourceSection
 from connector.sources.subscriptions import Subscription, overlap
@@ -45,6 +47,7 @@ def check(config: Path) -> None:
         rules = loaded.rules(dict.fromkeys(loaded.schema_registries, _Unasked()))
     except SettingsError as error:
         raise SettingsError(f"mapping.rules: {error}") from None
+    _check_tags(loaded, rules)
     for warning in _unreachable(loaded, rules):
         say(f"warning: {warning}")
     _check_files("dead_letters", loaded.dead_letters.files)
@@ -66,6 +69,14 @@ def _check_source(section: SourceSection) -> None:
     _check_files(f"source {section.name}", section.files)
     for warning in section.warnings + section.check():
         say(f"warning: source {section.name}: {warning}")
+
+
+def _check_tags(config: Config, rules: Sequence[Rule]) -> None:
+    for used in lists_of([*rules, everything(config.mapping.built_in_tags())]):
+        found = read_tag_file(used.file, used.notation)
+        for warning in found.warnings:
+            say(f"warning: {warning}")
+        say(f"{used.file}: {len(found.tags)} tags ({found.form})")
 
 
 def _unreachable(config: Config, rules: Sequence[Rule]) -> list[str]:

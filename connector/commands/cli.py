@@ -37,6 +37,7 @@ _COMMANDS: Final = {
     "sandbox": "connector.sandbox.cli:sandbox",
     "schema": "connector.commands.schema:schema",
     "signals": "connector.commands.clarify.resources:signals",
+    "tags": "connector.commands.try_out.tags:tags",
     "test": "connector.commands.try_out.run_tests:test",
 }
 """Command → module of the command. Only the named command is imported: `health` runs every 30 s and must be quick."""

@@ -10,7 +10,7 @@ samples. A record without any sample is a reject, unless it was left out on purp
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Final, NamedTuple
@@ -37,6 +37,8 @@ from connector.mapping.signals.input_ids import Origin
 from connector.mapping.signals.naming import Naming
 from connector.mapping.signals.shared_topics import OnIdentity, SharedTopic, SharedTopics
 from connector.mapping.sparkplug import SparkplugMapping, limits_of
+from connector.mapping.tags.source import TagListInUse, TagSource, lists_of
+from connector.mapping.tags.tag import TagList
 from connector.mapping.thinning.thinning import Thinner
 from connector.mapping.time.align import Aligner
 from connector.mapping.time.clock_skew import Clocks, Skew
@@ -86,6 +88,7 @@ class Mapper:
         max_values: int = 20_000,
         max_claims: int | None = None,
         on_identity: OnIdentity = "warn",
+        built_in_tags: TagSource | None = None,
     ) -> None:
         """Without rules, every record is mapped.
 
@@ -96,7 +99,8 @@ class Mapper:
         sources in `without_retained` are left out. The owners of at most `max_claims` input IDs are remembered (None:
         of all IDs); see `InputIds`. `on_identity` decides about the values of a topic that several things share, if no
         rule tells these things apart. Payloads over `max_payload_bytes` and messages with more than `max_values` values
-        are rejected. A clock that is off by more than `clock_warning_us` (µs) is reported.
+        are rejected. A clock that is off by more than `clock_warning_us` (µs) is reported. `built_in_tags` is the tag
+        list of records that no rule takes.
         """
         self.clocks = Clocks()
         self.thinner = Thinner()
@@ -104,13 +108,13 @@ class Mapper:
         self.bounds = bounds or TimeBounds()
         self.max_payload_bytes = max_payload_bytes
         self._without_retained = frozenset(without_retained)
-        self._fallback = everything() if unmatched == "map" or not rules else None
+        self._fallback = everything(built_in_tags) if unmatched == "map" or not rules else None
         self._reject_unmatched = unmatched == "dead_letter"
         self._match_all = match_all
         self._clock_warning_us = clock_warning_us
         self._clocks_at = 0.0
         self._plans = TopicPlans(rules, self._fallback, self.clocks, match_all=match_all)
-        naming = Naming(self._plans, self.thinner, claims, states, sources, max_claims)
+        self._naming = naming = Naming(self._plans, self.thinner, claims, states, sources, max_claims)
         self.ids = naming.ids
         self.states = naming.states
         self.discovered = naming.discovered
@@ -146,6 +150,8 @@ class Mapper:
         )
         self._shares: list[RuleShare] = []
         self._rules = tuple(rules)
+        self.tag_lists = lists_of([*rules, *([] if self._fallback is None else [self._fallback])])
+        """The tag lists of the rules; each is empty until `use_tags` is called."""
         self.rules_taken: set[int] = set()
         """The places in the configuration of the rules that have taken a record."""
 
@@ -266,6 +272,21 @@ class Mapper:
             for rule in self._rules
             if rule.number is not None and not rule.skip and rule.number not in self.rules_taken
         ]
+
+    def renew(self, affects: Callable[[Plan], bool]) -> None:
+        """Use what the attribute sources of rules say now, in all plans that `affects` returns True for.
+
+        Must not be called while a record is mapped.
+        """
+        self._naming.renew([*self._plans.all(), *self.sparkplug.plans()], affects)
+
+    def use_tags(self, tag_list: TagListInUse, tags: TagList) -> None:
+        """Use another tag list from the next record on, and discover the metadata of its signals again.
+
+        Must not be called while a record is mapped.
+        """
+        tag_list.replace(tags)
+        self.renew(lambda plan: plan.rule.tags is not None and plan.rule.tags.list is tag_list)
 
     def take_discovered(self) -> list[tuple[str, SignalMetadata]]:
         """(source, metadata of a signal) for each signal that was discovered since the last call."""

@@ -16,7 +16,7 @@ import orjson
 from connector.mapping.documents.places import shown
 from connector.mapping.documents.shapes import Flat, Shape
 from connector.mapping.rules.paths import MISSING, Path
-from connector.mapping.rules.rules import Labels, Publishing, Rule, ValueRule
+from connector.mapping.rules.rules import AttributeSource, Labels, Publishing, Rule, ValueRule
 from connector.mapping.rules.templates import HEADER, ITEM, ITEM_FIELD, KEY, PAYLOAD
 from connector.mapping.rules.values import Conversion
 from connector.mapping.signals.input_ids import Origin
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 NO_VALUE_RULE: Final = ValueRule()
 _MOST_PLANS: Final = 100_000
+_MOST_REFINED: Final = 20_000
+"""The most paths of a plan whose refined settings are remembered; above, all are forgotten and found again."""
 _LONGEST_TEXT: Final = 400
 _GREATEST_INT: Final = 10**300
 _GREATEST_EXACT: Final = 2**53
@@ -55,6 +57,7 @@ class Plan:
         "lists",
         "read_time",
         "record",
+        "refined",
         "rule",
         "shapes",
         "source",
@@ -75,6 +78,8 @@ class Plan:
         """Path → its input ID; None if the rule leaves the path out."""
         self.conversions: dict[str, Conversion] = {}
         """Path → the conversion of its values; only paths with a conversion."""
+        self.refined: dict[str, ValueRule | None] = {}
+        """Path → the result of `value_of`; only for a rule with `attribute_sources`."""
         self.found: Plan | None = None
         """The plan of the values that expressions find; the payload has no paths for these values."""
         self.shapes: dict[tuple[str, ...], Shape | None] = {}
@@ -109,6 +114,22 @@ class Plan:
             self.by_texts.clear()
         self.by_texts[texts] = plan
         return plan
+
+    def with_inner(self) -> Iterator[Plan]:
+        """Yields this plan, and all plans that it has made for texts of records and for found values."""
+        yield self
+        for plan in (*self.by_texts.values(), self.found):
+            if plan is not None:
+                yield from plan.with_inner()
+
+    def forget_values(self) -> None:
+        """Forget all findings about the values: the next record finds them again, with the same input IDs."""
+        self.ids.clear()
+        self.conversions.clear()
+        self.refined.clear()
+        self.shapes.clear()
+        self.flats.clear()
+        self.lists = self.flat = None
 
     def for_found(self) -> Plan:
         """Returns the plan of the values that the rule's expressions find."""
@@ -234,6 +255,28 @@ def value_rule(rule: Rule, path: str) -> ValueRule | None:
     if found is None:
         return NO_VALUE_RULE if rule.other_values and path not in rule.time_paths else None
     return None if found.skip else found
+
+
+def value_of(plan: Plan, path: str) -> ValueRule | None:
+    """Returns the same as `value_rule`, with what the `attribute_sources` of the rule say about the value at `path`."""
+    sources = plan.rule.attribute_sources
+    if not sources:
+        return value_rule(plan.rule, path)
+    if path in plan.refined:
+        return plan.refined[path]
+    if len(plan.refined) >= _MOST_REFINED:
+        plan.refined.clear()
+    plan.refined[path] = found = _refined(plan, path, sources)
+    return found
+
+
+def _refined(plan: Plan, path: str, sources: tuple[AttributeSource, ...]) -> ValueRule | None:
+    value = value_rule(plan.rule, path)
+    if value is None:
+        return None
+    for source in sources:
+        value = source.refined(plan, path, value)
+    return None if value.skip else value
 
 
 def _starts(path: str) -> Iterator[str]:

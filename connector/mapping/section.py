@@ -19,9 +19,14 @@ from pydantic import (
 )
 
 from connector.mapping.presets import Presets
+from connector.mapping.rules.compiler.metadata import tags_of
 from connector.mapping.rules.compiler.rule import BuildFormat, check_compiles, compile_rules
+from connector.mapping.rules.compiler.templates import RuleTemplates
 from connector.mapping.rules.rules import Rule
 from connector.mapping.rules.section import PresetName, RuleSection, presets_of
+from connector.mapping.rules.templates import is_dynamic
+from connector.mapping.tags.section import TagsSection
+from connector.mapping.tags.source import TagSource
 from connector.settings import Bytes, Seconds, Section
 
 _DIGEST_LENGTH: Final = 16
@@ -45,6 +50,11 @@ class MappingSection(Section):
         description="Presets with their own topics: each is like a rule with only `preset: NAME`, after all other "
         "rules.",
         examples=[["zigbee2mqtt", "tasmota"]],
+    )
+    tags: TagsSection | None = Field(
+        default=None,
+        description="The tag list of all rules that do not name one, and of a mapping without rules.",
+        examples=[{"file": "tags.csv"}],
     )
     match: Literal["first", "all"] = Field(
         default="first", description="Whether a record is mapped by the first rule that takes it, or by all of them."
@@ -97,6 +107,19 @@ class MappingSection(Section):
         section._presets = presets_of(info)
         return section
 
+    @model_validator(mode="after")
+    def _tags_compile(self, info: ValidationInfo) -> Self:
+        if self.tags is not None:
+            presets = [RuleSection.model_validate({"preset": name}, context=info.context) for name in self.presets]
+            named = [*(f"rule {number}" for number in range(1, len(self.rules) + 1)), *self.presets]
+            for name, rule in zip(named, (*self.rules, *presets), strict=True):
+                try:
+                    compile_rules(rule, tags=self.tags)
+                except ValueError as error:
+                    raise ValueError(f"{error} (in {name}; a rule may have tags of its own)") from None
+            self.built_in_tags()
+        return self
+
     @property
     def digest(self) -> str:
         """A digest of the section and of the presets in `preset_folder`. Neither of them has secrets."""
@@ -105,8 +128,25 @@ class MappingSection(Section):
 
     def compile(self, build: BuildFormat | None = None) -> list[Rule]:
         """Returns all rules, in order; `build` makes their formats. Raises ValueError."""
-        rules = [rule for number, section in enumerate(self.rules) for rule in compile_rules(section, build, number)]
+        rules = [
+            rule
+            for number, section in enumerate(self.rules)
+            for rule in compile_rules(section, build, number, self.tags)
+        ]
         for name in self.presets:
             rule = RuleSection.model_validate({"preset": name}, context={"presets": self._presets})
-            rules += compile_rules(rule, build)
+            rules += compile_rules(rule, build, tags=self.tags)
         return rules
+
+    def built_in_tags(self) -> TagSource | None:
+        """Returns the tag list of messages that no rule takes; None if there is none, or if they are not mapped.
+
+        Raises ValueError for a key that such messages do not have.
+        """
+        if self.tags is None or ((self.rules or self.presets) and self.unmatched != "map"):
+            return None
+        found = tags_of(self.tags, RuleTemplates((), items=False))
+        if found is not None and (dynamic := sorted(filter(is_dynamic, found.variables))):
+            names = ", ".join(f"{{{name}}}" for name in dynamic)
+            raise ValueError(f"tags.key: {names} needs a rule; messages that no rule takes are looked up without it")
+        return found

@@ -23,7 +23,7 @@ from connector.formats.sparkplug.rule import SparkplugRule, variables_of
 from connector.formats.sparkplug.topic import Owner, data_topic
 from connector.formats.sparkplug.values import MetricValue
 from connector.mapping.documents.walk import shortened
-from connector.mapping.plans import Plan, signal_metadata, value_rule
+from connector.mapping.plans import Plan, signal_metadata, value_of
 from connector.mapping.rules.rules import AUTO_TIME, RECEIVED_TIME, Rule, ValueRule
 from connector.mapping.rules.values import FILTERED, NOT_FINITE, Conversion, ValueRejectedError
 from connector.mapping.time.times import TimeBounds, TimeError
@@ -124,6 +124,10 @@ class SparkplugMapping:
         that was mapped until now is committed."""
         host = self._hosts.get(source)
         return host.take_changes() if host is not None else []
+
+    def plans(self) -> Iterable[SparkplugPlan]:
+        """Returns the plan of each node and device under each rule."""
+        return self._plans.values()
 
     def gauges(self) -> dict[str, dict[str, float]]:
         """Source → name → value, for the metrics."""
@@ -354,8 +358,14 @@ class SparkplugPlan(Plan):
 
     def conversion_of(self, path: str) -> Conversion | None:
         """Returns the conversion of this metric's values; None if the rule does not convert them."""
-        value = value_rule(self.rule, path)
+        value = value_of(self, path)
         return None if value is None else value.conversion or self.rule.conversion
+
+    def forget_values(self) -> None:
+        """Forget all findings about the metrics; the births stay."""
+        super().forget_values()
+        self.entries.clear()
+        self.texts.clear()
 
     def described(
         self, value: ValueRule, path: str, input_id: str, learned: Mapping[str, int]

@@ -7,7 +7,7 @@ bound, all plans are forgotten at once, and made again as records come.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from connector.formats.format import PayloadError
@@ -73,6 +73,13 @@ class TopicPlans:
         self._topics[source, name] = topic
         self.grew(4 * len(name) + _PLAN_BYTES * max(1, len(topic.choices)))
         return topic
+
+    def all(self) -> Iterator[Plan]:
+        """Yields every plan that is remembered."""
+        for topic in self._topics.values():
+            for plan in (*(plan for _, plan in topic.choices), topic.fallback):
+                if plan is not None:
+                    yield from plan.with_inner()
 
     def plan_for(self, plan: Plan, texts: Mapping[str, str], named: Mapping[str, str]) -> Plan:
         """Returns the plan for these texts of the rule's dynamic variables; `named` has the named levels of a key."""

@@ -99,6 +99,21 @@ class _Numbers(Collector):
         for skew in pipeline.status.clocks(_CLOCKS):
             clocks.add_metric([skew.source, skew.device], -skew.lag_us / 1e6)
         yield clocks
+        yield from self._tags()
+
+    def _tags(self) -> Iterator[Metric]:
+        lists = self._connector.tags.counts()
+        for name, text, field in (
+            ("tags", "Rows of a tag list", "tags"),
+            ("tags_unused", "Rows of a tag list that no record has used since the start", "unused"),
+            ("tags_unknown", "Keys of records that a tag list does not have; at most 10,000 are counted", "unknown"),
+            ("tag_list_refused", "1 while the file of a tag list has a mistake: an older list is in use", "refused"),
+        ):
+            family = GaugeMetricFamily(f"{PREFIX}{name}", text, labels=["file"])
+            for one in lists:
+                family.add_metric([one.file], float(getattr(one, field)))
+            if lists:
+                yield family
 
     def _sender(self) -> Iterator[Metric]:
         connector = self._connector

@@ -69,6 +69,12 @@ class SharedMapper:
             )
         return done, parts
 
+    def between_records(self, change: Callable[[], None]) -> None:
+        """Call `change` while no record is mapped, then announce its discoveries."""
+        with self._mapping:
+            change()
+        self._announcer.announce()
+
     def keep_births(self, source: str) -> None:
         """Announce births and node events of a source, as `Announcer.keep_births` does."""
         self._announcer.keep_births(source)

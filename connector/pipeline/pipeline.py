@@ -96,6 +96,7 @@ class Pipeline:
         self._under_way = UnderWay(len(sources), limits, planner, mapper.thinner, windows_done or {}, clock)
         self._rejects = Rejects(self._sources, dead_letters, self._aborted, notices)
         shared = SharedMapper(mapper, discoveries, clock)
+        self.between_records = shared.between_records
         self.status = PipelineStatus(
             self._sources,
             mapper,

@@ -20,6 +20,7 @@ from connector.mapping.mapper import Mapper
 from connector.mapping.signals.input_ids import Origin
 from connector.mapping.signals.shared_topics import SharedTopic
 from connector.runtime.state_dir import SHARED_TOPICS_NOTE, StartError, open_log_file
+from connector.runtime.tag_lists import read_tag_file
 from connector.sources.section import SourceSection
 from connector.sources.source import Source
 from connector.state.state import Memory, State, read_note
@@ -33,12 +34,15 @@ def build_mapper(
     states: Mapping[str, Mapping[str, int]] = MappingProxyType({}),
     births: Mapping[str, Iterable[tuple[Owner, bytes]]] = MappingProxyType({}),
     schema_patience: float = PATIENCE_SECONDS,
+    *,
+    tag_files_needed: bool = True,
 ) -> Mapper:
     """Returns the mapper that the configuration describes.
 
     `claims`, `states` and `births` come from earlier runs. A schema that its registry does not have is waited for
-    during `schema_patience` (seconds). Raises `SettingsError` if a file of a format cannot be used,
-    and `StartError` if the folder of the schemas cannot be used.
+    during `schema_patience` (seconds). Raises `SettingsError` if a file of a format cannot be used, `StartError` if the
+    folder of the schemas cannot be used, and `TagListError` for a tag list that cannot be used. Without
+    `tag_files_needed`, a list whose file is missing is empty.
     """
     try:
         folder = config.state_dir / "schemas"
@@ -48,7 +52,7 @@ def build_mapper(
         rules = config.rules(registries)
     except OSError as error:
         raise StartError(f"{error.filename or config.state_dir}: {error.strerror or error}") from None
-    return Mapper(
+    mapper = Mapper(
         rules,
         claims=claims,
         states=states,
@@ -63,7 +67,12 @@ def build_mapper(
         max_claims=config.signals.guard().most_claims,
         on_identity=config.signals.on_identity,
         without_retained={source.name for source in config.sources if not source.takes_retained},
+        built_in_tags=config.mapping.built_in_tags(),
     )
+    for tag_list in mapper.tag_lists:
+        tags = read_tag_file(tag_list.file, tag_list.notation, may_be_missing=not tag_files_needed)
+        mapper.use_tags(tag_list, tags)
+    return mapper
 
 
 def mapper_with(config: Config, memory: Memory) -> Mapper:

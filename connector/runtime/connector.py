@@ -46,6 +46,7 @@ from connector.runtime.state_dir import (
     lock_state_dir,
 )
 from connector.runtime.supervision import Supervision
+from connector.runtime.tag_lists import TagWatch
 from connector.sources.source import PublishingSource, Source
 from connector.threads.watched import Threaded, WatchedThread
 
@@ -127,6 +128,13 @@ class Connector:
             self.pipeline = self._pipeline(sources, sources_in_all or len(sources), state_file)
             self._opened_sources = sources
             self.losses = LossWatch(sources, config.observe.loss_warning)
+            self.tags = TagWatch(
+                self._mapper.tag_lists,
+                self.pipeline.between_records,
+                self._notices,
+                self._mapper.use_tags,
+                judges_rows=config.workers == 1 and make_source is None,
+            )
             self.supervision = Supervision(self._threads)
             opened_sources.pop_all()  # from here on the pipeline closes the sources
             self._opened = opened.pop_all()
@@ -194,7 +202,7 @@ class Connector:
     def _threads(self) -> Iterator[WatchedThread]:
         """Yields the threads that must work as long as the connector runs."""
         yield from self.pipeline.threads()
-        yield from (self.signals.thread, self.items.thread, self.losses.thread, self.carrying.thread)
+        yield from (self.signals.thread, self.items.thread, self.losses.thread, self.carrying.thread, self.tags.thread)
         if self.rebirths.thread is not None:
             yield self.rebirths.thread
         if isinstance(self.dead_letters.store, Threaded):
@@ -207,6 +215,7 @@ class Connector:
         self.items.start()
         self.pipeline.start()
         self.losses.start()
+        self.tags.start()
         self.carrying.start(self._opened_sources, self._mapper, self.pipeline.status)
 
     def stop(self, *, at_once: bool = False) -> bool:
@@ -236,6 +245,7 @@ class Connector:
     def close(self) -> None:
         """Stop at once, and release all files and threads."""
         self.losses.close(_CLOSE_SECONDS)
+        self.tags.close(_CLOSE_SECONDS)
         self.carrying.close(_CLOSE_SECONDS)
         self.pipeline.abort()
         self.pipeline.close(_CLOSE_SECONDS)

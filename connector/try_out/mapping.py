@@ -19,6 +19,7 @@ from connector.mapping.observations import Observation
 from connector.mapping.plans import FOUND
 from connector.mapping.signals.input_ids import Collision, Origin
 from connector.mapping.signals.shared_topics import SharedTopic
+from connector.mapping.tags.told import told
 from connector.mapping.thinning.windows import Windows
 from connector.records import Mapped, Reason, Record, Reject, SignalMetadata
 from connector.runtime.assembly import build_mapper
@@ -41,15 +42,29 @@ class RuleAt:
 class TriedMapping:
     """The mapping of one configuration, built as in the connector."""
 
-    def __init__(self, file: Path, config: Config, lines: Sequence[int], claims: Mapping[str, Origin]) -> None:
-        """`lines` has the line of each rule in `file`; `claims` has the input IDs that were given out before."""
+    def __init__(
+        self,
+        file: Path,
+        config: Config,
+        lines: Sequence[int],
+        claims: Mapping[str, Origin],
+        *,
+        learns_tags: bool = False,
+    ) -> None:
+        """`lines` has the line of each rule in `file`; `claims` has the input IDs that were given out before.
+
+        With `learns_tags`, tag lists may be missing, and every key that they lack is mapped and noted.
+        """
         self.file = file
         self.config = config
         self.rules = [
             RuleAt(number, line, section.topic or f"(preset {getattr(section, 'preset', '')})")
             for number, (line, section) in enumerate(zip(lines, config.mapping.rules, strict=True), 1)
         ]
-        self._mapper = build_mapper(config, dict(claims), schema_patience=0)
+        self._mapper = build_mapper(config, dict(claims), schema_patience=0, tag_files_needed=not learns_tags)
+        self.tag_lists = self._mapper.tag_lists
+        for used in self.tag_lists:
+            used.learns = learns_tags
         self.origins: dict[str, Origin] = dict(claims)
         """Input ID → the origin of the values; without input IDs that several topics share on purpose."""
         self.metadata: dict[str, SignalMetadata] = {}
@@ -59,13 +74,17 @@ class TriedMapping:
         """The observations of the mapping about the messages."""
 
     @classmethod
-    def load(cls, file: Path, *, without_secrets: bool = True) -> TriedMapping:
-        """Returns the mapping of a configuration file. Raises `ConfigError`.
+    def load(cls, file: Path, *, without_secrets: bool = True, learns_tags: bool = False) -> TriedMapping:
+        """Returns the mapping of a configuration file. Raises `ConfigError`, and `TagListError` for a bad tag list.
 
         The mapping knows the input IDs that a connector on this machine has given out so far.
         """
         config = load_config(file, without_secrets=without_secrets)
-        return cls(file, config, rule_lines(file), _claims(config))
+        return cls(file, config, rule_lines(file), _claims(config), learns_tags=learns_tags)
+
+    def tag_notices(self) -> list[Observation]:
+        """Returns the observations about the tag lists, after all records were mapped."""
+        return [found for used in self.tag_lists for found in told(used, judges_rows=True)]
 
     def windows(self) -> Windows:
         """Returns the windows for down-sampling: as in the connector, but without samples sent before."""

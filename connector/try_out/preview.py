@@ -156,6 +156,10 @@ class Preview:
         self.aligned.finish()
         self.pace.finish()
 
+    def notices(self) -> list[Observation]:
+        """Returns all that a person should look at, after the last record."""
+        return [*self.mapping.observations, *self.clock_notices(), *self.mapping.tag_notices()]
+
     def clock_notices(self) -> list[Observation]:
         """Returns a notice for each topic whose times differ from the arrival by hours, like times without a zone."""
         found = []

@@ -47,7 +47,7 @@ def as_json(preview: Preview, clarify: InClarify, comparison: MappingComparison 
         "collisions": [str(collision) for collision in preview.mapping.collisions],
         "notices": [
             {"kind": one.kind, "subject": one.subject, "message": one.text, "remedy": one.remedy}
-            for one in (*preview.mapping.observations, *preview.clock_notices())
+            for one in preview.notices()
         ],
         "overwritten": dict(preview.packer.overwritten),
         "rejects": [_reject(group) for group in preview.rejects.values()],

@@ -179,7 +179,7 @@ def _schema_trouble(preview: Preview, out: TextIO, a_record: str) -> None:
 
 
 def _warnings(preview: Preview, clarify: InClarify, out: TextIO) -> None:
-    found = [f"{one.text}; {one.remedy}" for one in (*preview.mapping.observations, *preview.clock_notices())]
+    found = [f"{one.text}; {one.remedy}" for one in preview.notices()]
     found += [
         f"input {input_id!r}: {n} values are replaced by another value of the same time (superseded); add the "
         "field that distinguishes the values to input, or take a finer time"

@@ -74,6 +74,7 @@ def on_this_machine(example: Path, folder: Path) -> Path:
     copy = folder / example.name
     copy.write_text(text)
     shutil.copytree(ROOT / "config" / "presets", folder / "presets", dirs_exist_ok=True)
+    shutil.copy(ROOT / "config" / "tags.csv", folder)
     # Only on their way to the sandbox may credentials travel in clear text.
     url = "http://sandbox:8090/v1/" if "/run/sandbox/" in text else "https://clarify.example/v1/"
     files = {Path(found) for found in re.findall(rf"{re.escape(str(folder))}/(?:etc|run)/[\w./-]+", text)}

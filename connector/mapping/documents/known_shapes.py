@@ -15,7 +15,7 @@ from connector.mapping.documents.item_names import item_name
 from connector.mapping.documents.places import is_odd, last_key, segment
 from connector.mapping.documents.shapes import TIME, Shape
 from connector.mapping.documents.walk import LONGEST_PLACE, MAX_DEPTH, repeated_places
-from connector.mapping.plans import NO_VALUE_RULE, Plan, value_rule
+from connector.mapping.plans import NO_VALUE_RULE, Plan, value_of, value_rule
 from connector.mapping.rules.paths import MISSING
 from connector.mapping.rules.rules import AUTO_TIME, TimeSource
 from connector.mapping.rules.values import DECIMAL_TEXT, Conversion, ValueRejectedError
@@ -181,7 +181,11 @@ class KnownShapes:
                 entries.append(False)
             elif type(value) is str and says is NO_VALUE_RULE and meaning(key).text_identifier:
                 entries.append(True)
-            elif rule.conversion is not None or getattr(rule.values.get(at), "conversion", None) is not None:
+            elif (
+                rule.conversion is not None
+                or getattr(rule.values.get(at), "conversion", None) is not None
+                or (rule.attribute_sources and getattr(value_of(plan, at), "conversion", None) is not None)
+            ):
                 return NOT_YET  # the text of another object may become a number
             else:
                 entries.append(None)

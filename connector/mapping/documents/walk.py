@@ -25,7 +25,7 @@ from connector.mapping.documents.item_names import (
 )
 from connector.mapping.documents.places import is_odd, item_segment, join, last_key, segment, shown
 from connector.mapping.observations import Observation, Observations
-from connector.mapping.plans import NO_VALUE_RULE, Plan, value_rule
+from connector.mapping.plans import NO_VALUE_RULE, Plan, value_of, value_rule
 from connector.mapping.rules.rules import AUTO_TIME
 from connector.mapping.rules.values import DECIMAL_TEXT, NOT_FINITE, Conversion, ValueRejectedError
 from connector.mapping.time.times import (
@@ -320,7 +320,7 @@ class Walker:
         plan = work.plan
         conversion = plan.conversions.get(path)
         if conversion is None and isinstance(value, str) and path not in plan.ids:
-            rule = value_rule(plan.rule, path)
+            rule = value_of(plan, path)
             conversion = None if rule is None else rule.conversion or plan.rule.conversion
         if conversion is not None:
             self._convert(work, value, path, time_us, conversion)
@@ -499,7 +499,11 @@ class Walker:
             input_id = plan.ids[path] = None
         else:
             self.check_count(work)
-            input_id = self._new_id(plan, path)
+            try:
+                input_id = self._new_id(plan, path)
+            except ValueRejectedError as error:
+                self._reject_value(work, path, value, error.reason, str(error))
+                return None
             if (written := time_in_path(path, work.arrival_us)) is not None:
                 self._time_in_key(plan, path, written)
         if input_id is None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from connector.formats.format import Format
 from connector.formats.sparkplug.rule import SparkplugRule
@@ -33,6 +33,8 @@ from connector.mapping.time.times import ReadTime, parse_time
 from connector.records import Overwrite, Reject
 
 if TYPE_CHECKING:
+    from connector.mapping.plans import Plan
+    from connector.mapping.tags.source import TagSource
     from connector.mapping.time.composed import ComposedTime
 
 AUTO_TIME = "auto"
@@ -121,11 +123,24 @@ class ValueRule:
     thinning: Thinning | None = None
     publish: bool = True
     """Whether the value's signal is published, if the rule publishes signals."""
+    is_measured: bool = True
+    """Whether the value is a measurement; False for the quality of other values, which has no row in a tag list."""
 
     @property
     def says_metadata(self) -> bool:
         """Whether these settings have any metadata."""
         return _says_metadata(self)
+
+
+class AttributeSource(Protocol):
+    """A place beside the rule that says something about signals: a tag list, other messages."""
+
+    def refined(self, plan: Plan, path: str, value: ValueRule) -> ValueRule:
+        """Returns the settings `value` of the value at `path`, with what this source says in their place.
+
+        Returns `value` itself if the source says nothing. The input ID must stay: `input` of the result is not used.
+        Called once for each path of a plan, and again after `Naming.renew`.
+        """
 
 
 @dataclass(frozen=True)
@@ -195,6 +210,11 @@ class Rule:
     other_values: bool = True
     """Whether values that `values` does not name are mapped, too."""
     publish: Publishing | None = None
+    tags: TagSource | None = None
+    """The tag list, which is one of the `attribute_sources`, too; None if the rule has none."""
+    attribute_sources: tuple[AttributeSource, ...] = ()
+    """The places that say more about the signals, the weakest first: a later one has precedence, and all have
+    precedence over the rule."""
 
     @cached_property
     def time_paths(self) -> frozenset[str]:
@@ -257,6 +277,8 @@ class Rule:
             templates += [self.publish.name, self.publish.description]
             templates += [template for _, template in self.publish.labels or ()]
         used = {name for template in templates if template for name in template.variables}
+        if self.tags is not None:
+            used.update(self.tags.variables)
         return tuple(sorted({*filter(is_dynamic, used), *self.identity}))
 
     @cached_property
@@ -344,9 +366,9 @@ def parse_variable_path(name: str) -> Path:
     return parse_path(name.removeprefix(PAYLOAD).removeprefix(ITEM_FIELD))
 
 
-def everything() -> Rule:
+def everything(tags: TagSource | None = None) -> Rule:
     """Returns the built-in rule, for a mapping without rules: every topic, every numeric or boolean value."""
-    return Rule(pattern=parse_pattern("#"))
+    return Rule(pattern=parse_pattern("#"), tags=tags, attribute_sources=() if tags is None else (tags,))
 
 
 def template_for(names: tuple[str, ...], text: str, *, items: bool = False) -> Template:

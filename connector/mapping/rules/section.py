@@ -34,6 +34,7 @@ from connector.mapping.rules.rules import (
 )
 from connector.mapping.rules.signal_fields import FieldSection, LabelKey, SignalFields
 from connector.mapping.rules.topics import parse_pattern
+from connector.mapping.tags.section import TagsSection
 from connector.mapping.time.reader import TimeReader
 from connector.mapping.time.zones import zone_of
 from connector.settings import Seconds, Section, number_as_text, seconds
@@ -490,6 +491,12 @@ class RuleSection(SignalFields):
         description="Whether values that `values` does not name are mapped, too. Default: `map`; `filter` if a value "
         "has a JMESPath.",
     )
+    tags: TagsSection | None = Field(
+        default=None,
+        description="A tag list: a file with a row for each signal. What a row says has precedence over the rule. "
+        "Default: `mapping.tags`.",
+        examples=[{"file": "tags.csv", "key": "{plc}/{item}"}],
+    )
     shared_inputs: bool = Field(
         default=False,
         description="Several topics may use one input ID on purpose. Otherwise, the second topic gets another ID, and "
@@ -551,11 +558,13 @@ class RuleSection(SignalFields):
             return [self]
         try:
             written = self._presets.expand(self.preset, self._written or self.model_dump(exclude_unset=True))
-            return [_validated(rule, check) for rule in written]
+            found = [_validated(rule, check) for rule in written]
         except PresetError as error:
             raise ValueError(f"{error.field}: {error}") from None
         except ValueError as error:
             raise ValueError(f"with preset {self.preset}: {_first_message(error)}") from None
+        # the path in `_written` does not start at the folder of the configuration
+        return found if self.tags is None else [rule.model_copy(update={"tags": self.tags}) for rule in found]
 
 
 def _validated(written: dict[str, Any], check: Callable[[RuleSection], object] | None) -> RuleSection:

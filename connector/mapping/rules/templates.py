@@ -58,6 +58,11 @@ class Template:
         return text
 
 
+def constant(text: str) -> Template:
+    """Returns the template that always renders as `text`."""
+    return Template(text, ((text, None, None),))
+
+
 def parse_template(text: str, known: Collection[str]) -> Template:
     """Returns the parsed template, which may use the `known` variables. Raises `TemplateError`."""
     try:

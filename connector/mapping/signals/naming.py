@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import suppress
 from functools import partial
 from typing import Final
 
 import orjson
 
 from connector.mapping.documents.places import shown
-from connector.mapping.plans import FOUND, Plan, signal_metadata, value_rule, wanted_id
+from connector.mapping.plans import FOUND, Plan, signal_metadata, value_of, value_rule, wanted_id
 from connector.mapping.rules.templates import KEY
 from connector.mapping.rules.values import ValueRejectedError
 from connector.mapping.signals.input_ids import InputIds, Origin, Unclaimed
@@ -46,10 +47,16 @@ class Naming:
         """
 
     def new_id(self, plan: Plan, path: str) -> str | None:
-        """Returns the input ID of a new path of a plan; None if the rule leaves the path out."""
+        """Returns the input ID of a new path of a plan; None if the rule leaves the path out.
+
+        Raises `ValueRejectedError` for a value that its tag list does not have.
+        """
         rule = plan.rule
         self._plans.grew(_PATH_BYTES + 2 * len(path))
-        value = value_rule(rule, path)
+        tags = rule.tags
+        if tags is not None:
+            tags.check(plan, path)
+        value = value_of(plan, path)
         if value is None:
             plan.ids[path] = None
             return None
@@ -60,6 +67,8 @@ class Naming:
             plan.conversions[path] = conversion
         if type(input_id) is Unclaimed:  # no sample of this signal is sent, and nothing about it is remembered
             return input_id
+        if tags is not None:
+            tags.note(plan, path, value, input_id)
         thinning = value.thinning or rule.thinning
         if thinning is not None:
             self._thinner.add(input_id, thinning)
@@ -68,13 +77,27 @@ class Naming:
 
     def discover(self, plan: Plan, path: str, input_id: str) -> None:
         """Add the metadata of a signal to `discovered`, if the rule sets any."""
-        value = value_rule(plan.rule, path)
+        value = value_of(plan, path)
         if value is not None:
             called = shown(path) if value.named is None else value.named
             describe = plan.described if isinstance(plan, SparkplugPlan) else partial(signal_metadata, plan)
             found = describe(value, called, input_id, self.states.of(input_id))
             if found is not None:
                 self.discovered.append((input_id, found))
+
+    def renew(self, plans: Iterable[Plan], affects: Callable[[Plan], bool]) -> None:
+        """Use what the attribute sources say now, in all of `plans` that `affects` returns True for.
+
+        The metadata of the signals of these plans is discovered again at once. Their values are converted by the new
+        settings from the next record on. Must not be called while a record is mapped by such a plan.
+        """
+        for plan in plans:
+            if affects(plan):
+                known = [path for path, input_id in plan.ids.items() if input_id is not None]
+                plan.forget_values()
+                for path in known:
+                    with suppress(ValueRejectedError):  # the next record with this value reports it
+                        self.new_id(plan, path)
 
     def learn(self, plan: Plan, path: str, text: str) -> int:
         """Returns the number of a state by its text. Raises `ValueRejectedError`."""

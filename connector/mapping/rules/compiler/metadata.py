@@ -10,6 +10,8 @@ from connector.mapping.rules.compiler.templates import RuleTemplates
 from connector.mapping.rules.rules import Labels, Publishing
 from connector.mapping.rules.section import PublishSection, RuleSection, ValueSection
 from connector.mapping.rules.templates import Template
+from connector.mapping.tags.section import TagsSection
+from connector.mapping.tags.source import TagSource
 from connector.records import Overwrite
 
 
@@ -57,6 +59,13 @@ def publishing_of(section: bool | PublishSection, templates: RuleTemplates) -> P
         visible=section.visible,
         overwrite=Overwrite(section.overwrite),
     )
+
+
+def tags_of(section: TagsSection | None, templates: RuleTemplates) -> TagSource | None:
+    """Returns the tag list of a rule, which is still empty; None without the section. Raises ValueError."""
+    if section is None:
+        return None
+    return TagSource(section.file, section.notation, templates.of("tags.key", section.key), section.unknown)
 
 
 def _iso(seconds: float | None) -> str | None:

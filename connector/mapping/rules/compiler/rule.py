@@ -20,7 +20,7 @@ from connector.mapping.documents.decimals import read_by_schema
 from connector.mapping.documents.senml import resolve
 from connector.mapping.rules.compiler.combine import after_combining, combiner_of
 from connector.mapping.rules.compiler.input_ids import input_of
-from connector.mapping.rules.compiler.metadata import metadata_of, publishing_of
+from connector.mapping.rules.compiler.metadata import metadata_of, publishing_of, tags_of
 from connector.mapping.rules.compiler.sparkplug import check_sparkplug_rule
 from connector.mapping.rules.compiler.templates import RuleTemplates, level_names
 from connector.mapping.rules.compiler.times import grid_of, time_source_of
@@ -31,6 +31,7 @@ from connector.mapping.rules.paths import parse_path
 from connector.mapping.rules.rules import Rule
 from connector.mapping.rules.section import RuleSection
 from connector.mapping.rules.topics import parse_pattern
+from connector.mapping.tags.section import TagsSection
 
 _PREPARE: Final = {"senml": resolve, "kafka_connect": read_by_schema}
 BuildFormat: TypeAlias = Callable[[FormatSection, Compression], Format]
@@ -46,19 +47,33 @@ def check_compiles(section: RuleSection) -> RuleSection:
     return section
 
 
-def compile_rules(section: RuleSection, build: BuildFormat | None = None, number: int | None = None) -> list[Rule]:
-    """Returns the rules of the section: one rule, or all rules of its preset. Raises ValueError."""
-    return [compile_rule(each, build, number) for each in section.sections(check=compile_rule)]
+def compile_rules(
+    section: RuleSection,
+    build: BuildFormat | None = None,
+    number: int | None = None,
+    tags: TagsSection | None = None,
+) -> list[Rule]:
+    """Returns the rules of the section: one rule, or all rules of its preset. Raises ValueError.
+
+    `tags` is the tag list for rules that do not name one.
+    """
+    return [compile_rule(each, build, number, tags) for each in section.sections(check=compile_rule)]
 
 
-def compile_rule(section: RuleSection, build: BuildFormat | None = None, number: int | None = None) -> Rule:
+def compile_rule(
+    section: RuleSection,
+    build: BuildFormat | None = None,
+    number: int | None = None,
+    tags: TagsSection | None = None,
+) -> Rule:
     """Returns the only rule of the section; a preset with several rules needs `compile_rules`.
 
     `build` makes the format of the payloads; without `build` the rule has no format. `number` is the place of the rule
-    in the file, from 0. Raises ValueError for a bad template; the text begins with the field's name.
+    in the file, from 0; `tags` is its tag list if it does not name one. Raises ValueError for a bad template; the text
+    begins with the field's name.
     """
     if section.preset is not None:
-        (rule,) = compile_rules(section, build, number)
+        (rule,) = compile_rules(section, build, number, tags)
         return rule
     pattern = parse_pattern(section.topic or "#")
     key = None if section.key is None else parse_pattern(section.key)
@@ -73,6 +88,9 @@ def compile_rule(section: RuleSection, build: BuildFormat | None = None, number:
     templates = RuleTemplates(tuple(names), items=bool(section.iterate or section.parallel))
     values = values_of(section, templates)
     combiner = combiner_of(section, values)
+    tag_source = tags_of(section.tags or tags, templates)
+    if sparkplug is not None and tag_source is not None and tag_source.unknown == "dead_letter":
+        raise ValueError("tags.unknown: dead_letter is not for format sparkplug_b; use filter or map")
     rule = Rule(
         pattern=pattern,
         number=number,
@@ -104,6 +122,8 @@ def compile_rule(section: RuleSection, build: BuildFormat | None = None, number:
         expressions=tuple(values.expressions),
         other_values=_maps_other_values(section, values),
         publish=publishing_of(section.publish, templates),
+        tags=tag_source,
+        attribute_sources=() if tag_source is None else (tag_source,),
     )
     return _with_found(rule, values)
 

@@ -94,6 +94,7 @@ def _quality_signal(section: RuleSection, templates: RuleTemplates) -> ValueRule
         value_type="numeric",
         conversion=Conversion(states=States({}, learn=True)),
         publish=False,
+        is_measured=False,
     )
 
 

@@ -48,7 +48,7 @@ class Naming:
     def new_id(self, plan: Plan, path: str) -> str | None:
         """Returns the input ID of a new path of a plan; None if the rule leaves the path out."""
         rule = plan.rule
-        self._plans.grew(_PATH_BYTES + 2 * len(path))
+        self._plans.grew(_PATH_BYTES * (1 + len(rule.attribute_sources)) + 2 * len(path))
         value = value_of(plan, path)
         if value is None:
             plan.ids[path] = None

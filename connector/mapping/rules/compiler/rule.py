@@ -6,9 +6,10 @@ so a mistake in a template is found together with all other mistakes of the conf
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import TypeAlias
+from types import MappingProxyType
+from typing import Final, TypeAlias
 
 from connector.formats.catalogue import Compression
 from connector.formats.format import Format
@@ -16,9 +17,10 @@ from connector.formats.section import FormatSection
 from connector.formats.sparkplug.rule import SPARKPLUG_VARIABLES
 from connector.formats.sparkplug.section import SparkplugFormatSection
 from connector.formats.text.sections import JsonFormatSection
+from connector.mapping.documents.home_assistant import discovered
 from connector.mapping.documents.senml import resolve
 from connector.mapping.rules.compiler.input_ids import input_of
-from connector.mapping.rules.compiler.metadata import metadata_of, publishing_of
+from connector.mapping.rules.compiler.metadata import describes_of, metadata_of, publishing_of
 from connector.mapping.rules.compiler.sparkplug import check_sparkplug_rule
 from connector.mapping.rules.compiler.templates import RuleTemplates, level_names
 from connector.mapping.rules.compiler.times import grid_of, time_source_of
@@ -29,6 +31,9 @@ from connector.mapping.rules.rules import Rule
 from connector.mapping.rules.section import RuleSection
 from connector.mapping.rules.topics import parse_pattern
 
+_PREPARES: Final[Mapping[str, Callable[[object, int], object]]] = MappingProxyType(
+    {"senml": resolve, "home_assistant_discovery": discovered}
+)
 BuildFormat: TypeAlias = Callable[[FormatSection, Compression], Format]
 """Makes the format of a rule; raises ValueError."""
 
@@ -77,7 +82,7 @@ def compile_rule(section: RuleSection, build: BuildFormat | None = None, number:
         skip=section.skip,
         format=None if sparkplug else _format(section, build),
         sparkplug=sparkplug,
-        prepare=resolve if section.prepare == "senml" else None,
+        prepare=None if section.prepare is None else _PREPARES[section.prepare],
         select=None if section.select is None else parse_path(section.select),
         iterate=tuple(map(parse_path, section.iterate)),
         parallel=tuple(map(parse_path, section.parallel)),
@@ -97,6 +102,9 @@ def compile_rule(section: RuleSection, build: BuildFormat | None = None, number:
         expressions=tuple(values.expressions),
         other_values=_maps_other_values(section, values),
         publish=publishing_of(section.publish, templates),
+        describes=describes_of(section.describes, templates),
+        described_as=templates.of("described_as", section.described_as),
+        written=section.written,
     )
     return _with_found(rule, values)
 

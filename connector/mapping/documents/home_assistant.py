@@ -45,9 +45,10 @@ _VALUE: Final = rf"value_json(?P<path>{_STEP}+)|value"
 _SAME: Final = r"(?:\s*\|\s*(?:float|int|round|is_defined|default|string|lower|upper|title|trim)(?:\([^()|{}]*\))?)*"
 """Filters that leave a number what it is."""
 _TEMPLATE: Final = re.compile(
-    rf"\{{\{{-?\s*(?:{_VALUE}){_SAME}(?:\s+if\s+(?P<asked>value_json{_STEP}+)\s+is\s+defined(?:\s+else\s+[^{{}}|]*)?)?"
+    rf"\{{\{{-?\s*(?:{_VALUE}){_SAME}(?:\s+if\s+(?P<asked>value_json{_STEP}+)\s+is\s+defined(?:\s+else\s[^{{}}|]*)?)?"
     r"\s*-?\}\}"
 )
+_LONGEST_TEMPLATE: Final = 500
 _STEPS: Final = re.compile(_STEP)
 
 
@@ -92,7 +93,9 @@ def _signals(entity: Mapping[str, object], key: str) -> Iterator[dict[str, objec
             continue
         template = next((entity[each] for each in template_keys if entity.get(each)), None)
         path = _path(template)
-        known = {"not read": template} if path is None else {"signal": f"{topic}:{path}" if path else topic}
+        known: dict[str, object] = {"signal": f"{topic}:{path}" if path else topic}
+        if path is None or "+" in topic or "#" in topic:
+            known = {"not read": template if path is None else topic}
         yield known | {
             "name": f"{name} {what}".strip(),
             "unit": _unit(entity, what),
@@ -139,7 +142,9 @@ def _path(template: object) -> str | None:
     """
     if template is None:
         return ""
-    found = _TEMPLATE.fullmatch(template.strip()) if isinstance(template, str) else None
+    if not isinstance(template, str) or len(template) > _LONGEST_TEMPLATE:
+        return None
+    found = _TEMPLATE.fullmatch(template.strip())
     if found is None:
         return None
     path = _dotted(found["path"] or "")

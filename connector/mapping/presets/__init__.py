@@ -85,6 +85,8 @@ class Presets:
             start = f"{base}/" if base else ""
             for rule in rules:
                 rule["topic"] = start + rule["topic"]
+                if "described_as" in rule:
+                    rule["described_as"] = rule["described_as"].replace("{base}/", start)
                 if "describes" in rule:
                     signal = rule["describes"]["signal"].replace("{base}/", start)
                     rule["describes"] = {**rule["describes"], "signal": signal}

@@ -75,7 +75,9 @@ class Described(NamedTuple):
 class Descriptions:
     """All descriptions. `known` comes from earlier runs, in the order in which the messages came."""
 
-    def __init__(self, known: Iterable[Described], observations: Observations) -> None:
+    def __init__(self, known: Iterable[Described], observations: Observations, most: int = _MOST) -> None:
+        """At most `most` descriptions are remembered."""
+        self._most = most
         self._observations = observations
         self._said: dict[tuple[str, str], dict[str, Description]] = {}
         """(source, signal) → topic → what this topic says, the last one last."""
@@ -87,6 +89,9 @@ class Descriptions:
         for described in known:
             said = msgspec.json.decode(described.said, type=Description)
             self._keep((described.source, described.signal), described.topic, said)
+
+    def __len__(self) -> int:
+        return self._count
 
     def for_signals_of(self, rule: Rule) -> Rule:
         """Returns the rule, whose signals may be described by messages; births describe those of Sparkplug."""
@@ -187,7 +192,7 @@ class Descriptions:
         by_topic = self._said.get(at, {})
         before = by_topic.get(topic)
         grows = _size(said) - (0 if before is None else _size(before))
-        if (before is None and self._count >= _MOST) or self._characters + grows > _MOST_CHARACTERS:
+        if (before is None and self._count >= self._most) or self._characters + grows > _MOST_CHARACTERS:
             return False
         self._said[at] = by_topic
         by_topic.pop(topic, None)

@@ -84,11 +84,10 @@ class Naming:
         """
         for plan in plans:
             if affects(plan):
-                known = list(plan.ids.items())
+                known = [path for path, input_id in plan.ids.items() if input_id is not None]
                 plan.forget_values()
-                for path, input_id in known:
-                    if input_id is not None and type(input_id) is not Unclaimed:
-                        self.discover(plan, path, input_id)
+                for path in known:  # the next change may come before the next record
+                    self.new_id(plan, path)
 
     def learn(self, plan: Plan, path: str, text: str) -> int:
         """Returns the number of a state by its text. Raises `ValueRejectedError`."""

@@ -37,6 +37,21 @@ class Example:
 
 ZIGBEE = {"preset": "zigbee2mqtt"}
 EXAMPLES = {
+    "homie": [
+        Example(
+            "homie/kettle/water/temperature",
+            "80.5",
+            {"kettle/water/temperature": 80.5},
+            metadata={
+                "kettle/water/temperature": SignalMetadata(
+                    "kettle water temperature", labels=(("device", ("kettle",)), ("node", ("water",)))
+                )
+            },
+        ),
+        Example("homie/5/kettle/base/heating", "true", {"kettle/base/heating": 1}),
+        Example("homie/5/kettle/base/heating/set", "true", {}),
+        Example("homie/kettle/$stats/uptime", "120", {}),
+    ],
     "kepware": [
         Example(
             "iotgateway",

@@ -75,7 +75,7 @@ def describes_of(section: DescribesSection | None, templates: RuleTemplates) -> 
     used = {name for template in (*texts.values(), *(text for _, text in labels)) for name in template.variables}
     try:
         places = {name: _place(name) for name in used if name.startswith((ITEM_FIELD, OUTER_FIELD, PAYLOAD))}
-    except ValueError as error:
+    except ValueError as error:  # of a field of the item around
         raise ValueError(f"describes: {error}") from None
     states = None if section.states is None else parse_path(section.states)
     if of_values := {"path", "field"} & used:

@@ -20,14 +20,14 @@ class RuleTemplates:
         self._items = items
 
     def of(self, field: str, text: str | None, more: tuple[str, ...] = ()) -> Template | None:
-        """Returns the template of `text`, or None without a text; it may use variables that begin with one of `more`.
+        """Returns the template of `text`, or None without a text.
 
-        Raises ValueError that begins with `field`.
+        In a rule with items, it may use variables that begin with one of `more`. Raises ValueError that begins with `field`.
         """
         if text is None:
             return None
         try:
-            return template_for(self._names, text, items=self._items, more=more)
+            return template_for(self._names, text, items=self._items, more=more if self._items else ())
         except ValueError as error:
             raise ValueError(f"{field}: {error}") from None
 

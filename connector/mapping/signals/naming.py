@@ -20,6 +20,8 @@ from connector.mapping.topic_plans import TopicPlans
 from connector.records import Reason, SignalMetadata
 
 _PATH_BYTES: Final = 150
+_SOURCE_BYTES: Final = 400
+"""What an attribute source remembers of a signal."""
 
 
 class Naming:
@@ -48,7 +50,7 @@ class Naming:
     def new_id(self, plan: Plan, path: str) -> str | None:
         """Returns the input ID of a new path of a plan; None if the rule leaves the path out."""
         rule = plan.rule
-        self._plans.grew(_PATH_BYTES * (1 + len(rule.attribute_sources)) + 2 * len(path))
+        self._plans.grew(_PATH_BYTES + _SOURCE_BYTES * len(rule.attribute_sources) + 2 * len(path))
         value = value_of(plan, path)
         if value is None:
             plan.ids[path] = None

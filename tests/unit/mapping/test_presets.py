@@ -37,6 +37,14 @@ class Example:
 
 ZIGBEE = {"preset": "zigbee2mqtt"}
 EXAMPLES = {
+    "siemens_ie": [
+        Example(
+            "ie/d/j/simatic/v1/s7c1/dp/r/press1/default",
+            {"seq": 7, "vals": [{"id": "101", "qc": 3, "ts": "2026-05-01T06:00:00.1234567Z", "val": 21.5}]},
+            {"s7c1/press1/101": 21.5},
+            "2026-05-01T06:00:00.123456Z",
+        ),
+    ],
     "homie": [
         Example(
             "homie/kettle/water/temperature",

@@ -22,7 +22,8 @@ class RuleTemplates:
     def of(self, field: str, text: str | None, more: tuple[str, ...] = ()) -> Template | None:
         """Returns the template of `text`, or None without a text.
 
-        In a rule with items, it may use variables that begin with one of `more`. Raises ValueError that begins with `field`.
+        In a rule with items, it may use variables that begin with one of `more`. Raises ValueError: `field` and the
+        reason.
         """
         if text is None:
             return None

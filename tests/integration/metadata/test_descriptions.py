@@ -1,4 +1,4 @@
-"""Names and units in messages of their own: saved in Clarify for a signal that is there, and not forgotten by a kill."""
+"""Names and units in messages of their own: saved in Clarify for a known signal, and not forgotten by a kill."""
 
 from __future__ import annotations
 

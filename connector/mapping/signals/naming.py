@@ -86,7 +86,7 @@ class Naming:
         """
         for plan in plans:
             if affects(plan):
-                known = [path for path, input_id in plan.ids.items() if input_id is not None]
+                known = [path for path, input_id in plan.ids.items() if type(input_id) is str]
                 plan.forget_values()
                 for path in known:  # the next change may come before the next record
                     self.new_id(plan, path)

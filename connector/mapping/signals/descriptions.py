@@ -32,6 +32,8 @@ from connector.records import Mapped, Record
 _MOST: Final = 100_000
 _MOST_CHARACTERS: Final = 32 * 1024 * 1024
 """The bounds for all descriptions; above, further signals are not described, and a notice says so."""
+_MOST_ASKED: Final = 500_000
+"""More than the signals of all plans that the mapper remembers."""
 _STATE: Final = re.compile(r"0|[1-9]\d{0,3}")
 _MOST_STATES: Final = 256
 _LONGEST_STATE: Final = 128
@@ -75,14 +77,18 @@ class Described(NamedTuple):
 class Descriptions:
     """All descriptions. `known` comes from earlier runs, in the order in which the messages came."""
 
-    def __init__(self, known: Iterable[Described], observations: Observations, most: int = _MOST) -> None:
-        """At most `most` descriptions are remembered."""
+    def __init__(
+        self, known: Iterable[Described], observations: Observations, most: int = _MOST, most_asked: int = _MOST_ASKED
+    ) -> None:
+        """At most `most` descriptions are remembered; `most_asked` bounds the values that may be described later."""
         self._most = most
+        self._most_asked = most_asked
         self._observations = observations
         self._said: dict[tuple[str, str], dict[str, Description]] = {}
         """(source, signal) → topic → what this topic says, the last one last."""
-        self._asked: dict[tuple[str, str], list[Plan]] = {}
-        """(source, signal) → the plans with this signal, which may be described later."""
+        self._asked: dict[tuple[str, str], dict[Plan, str]] = {}
+        """(source, signal) → the plans with a value that is this signal, which may be described later, and the path of
+        the value."""
         self._count = self._characters = 0
         self._new: list[Described] = []
         self._affected: dict[Plan, None] = {}
@@ -122,9 +128,9 @@ class Descriptions:
         signal = _known_as(plan, path, value)
         if not signal:
             return value
-        asked = self._asked.setdefault((plan.source, signal), [])
-        if plan not in asked:
-            asked.append(plan)
+        if len(self._asked) >= self._most_asked:
+            self._forget_texts()
+        self._asked.setdefault((plan.source, signal), {})[plan] = path
         said = _NOTHING
         for more in self._said.get((plan.source, signal), {}).values():
             said = more.over(said)
@@ -141,6 +147,10 @@ class Descriptions:
         if said.states and not (value.enum_values or rule.enum_values or value.value_type or rule.value_type):
             changes |= {"value_type": "enum", "enum_values": tuple(said.states.items())}
         return replace(value, **changes) if changes else value
+
+    def _forget_texts(self) -> None:
+        """Forget the values that never became a sample. The mapper bounds the number of all others."""
+        self._asked = {at: kept for at, plans in self._asked.items() if (kept := _with_samples(plans))}
 
     # -- what messages say -------------------------------------------------------------------------
 
@@ -191,7 +201,7 @@ class Descriptions:
         """Remember what a topic says; returns False without room."""
         by_topic = self._said.get(at, {})
         before = by_topic.get(topic)
-        grows = _size(said) - (0 if before is None else _size(before))
+        grows = _size(said) + len(at[1]) + len(topic) if before is None else _size(said) - _size(before)
         if (before is None and self._count >= self._most) or self._characters + grows > _MOST_CHARACTERS:
             return False
         self._said[at] = by_topic
@@ -268,6 +278,10 @@ def _is_written(rule: Rule, value: ValueRule, path: str, name: str) -> bool:
     if rule.written is None:
         return getattr(value, name) is not None or getattr(rule, name) is not None
     return name in rule.written or f"{value.named or path}.{name}" in rule.written
+
+
+def _with_samples(plans: Mapping[Plan, str]) -> dict[Plan, str]:
+    return {plan: path for plan, path in plans.items() if plan.ids.get(path) is not None}
 
 
 def _size(said: Description) -> int:

@@ -203,6 +203,20 @@ def test_descriptions_are_bounded_and_what_has_no_room_is_said() -> None:
     assert "plant/l7:oil" in said.text
 
 
+def test_texts_that_never_become_samples_take_no_room_of_signals_that_are_described_later() -> None:
+    descriptions = Descriptions([], Observations(), most_asked=10)
+    rule = descriptions.for_signals_of(compile_rule(RuleSection.model_validate(VALUES)))
+    using = Mapper([rule])
+    take(using, {"oil": 1}, "plant/l7")
+    for number in range(100):
+        take(using, {"oil": 1, f"text {number}": "-"}, "plant/l7")
+        assert len(descriptions._asked) <= 10
+    plan = Plan("mqtt", "meta/l7", compile_rule(RuleSection.model_validate(NAMES)), {"line": "l7"})
+    descriptions.take(plan, record(), {}, OIL)
+    (affected,) = descriptions.take_affected()
+    assert affected.ids["oil"] == "plant/l7:oil"
+
+
 SIBLING = {"topic": "{thing...}/unit", "format": "text", "describes": {"signal": "{thing}", "unit": "{payload.@}"}}
 UA_UNIT = {"DisplayName": {"Locale": "en", "Text": "°C"}, "UnitId": 4408652}
 UA_KEY = {"Name": "0:EngineeringUnits"}

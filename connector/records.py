@@ -153,6 +153,7 @@ class Reject:
 FILTERED_BECAUSE: Final = {
     "skipped": "a rule says skip",
     "no_rule": "no rule takes the record",
+    "metadata": "a message that describes signals, for a rule with describes",
     "retained": "a retained message, which the source leaves out",
     "deleted": "a tombstone of Kafka, which deletes and measures nothing",
     "cleared": "an empty payload, which clears a retained message",

@@ -11,6 +11,7 @@ from connector.delivery.load import PackingAccount
 from connector.formats.sparkplug.nodes import TimelineChange
 from connector.formats.sparkplug.topic import Owner
 from connector.mapping.observations import Observation
+from connector.mapping.signals.descriptions import Described
 from connector.mapping.signals.input_ids import Collision, Origin, Rename
 from connector.mapping.signals.shared_topics import SharedTopic
 from connector.mapping.sparkplug import NodeEvent
@@ -48,6 +49,7 @@ class Notes:
         self.renames: list[Rename] = []
         self.skews: list[Skew] = []
         self.windows: dict[str, int] = {}
+        self.descriptions: list[Described] = []
         self.nodes: dict[Owner, bytes | None] = {}
         self.sparkplug: list[NodeEvent] = []
         self.failure: BaseException | None = None
@@ -82,6 +84,9 @@ class Notes:
         if self.births_failure:
             raise self.births_failure
         self.nodes.update(said)
+
+    def described(self, descriptions: list[Described]) -> None:
+        self.descriptions += descriptions
 
     def noted(self, notes: list[NodeEvent]) -> None:
         self.sparkplug += notes

@@ -4,7 +4,8 @@
 machines have a clock of their own, which is some seconds wrong and drifts. So each of their messages has a time that no
 other message has. Presses share the clock of their gateway. A gateway reads all its presses at once, and passes the
 readings on in bursts: a frame with a burst is much denser than other frames. The clocks of conveyors have whole seconds
-only, and conveyors report three times as often. Climate sensors send bare numbers without a time.
+only, and conveyors report three times as often. Climate sensors send bare numbers without a time. What the values are
+called, and their units, is in messages of their own.
 """
 
 from __future__ import annotations
@@ -12,13 +13,14 @@ from __future__ import annotations
 import heapq
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from random import Random
 from types import MappingProxyType
 from typing import Final, Protocol
 
+from connector.demo.nameplates import nameplates
 from connector.demo.odd_devices import OddDevices
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -276,7 +278,10 @@ class Plant:
         """
         self._start_us = start_us
         self._random = _random(seed, "turns")
-        self.devices = _devices(machines, 1 / rate, seed)
+        topics = _topics(machines)
+        self.nameplates = nameplates(topic for _, topic in topics)
+        """(topic, payload) of the retained messages in which machines say their names and units."""
+        self.devices = _devices(topics, 1 / rate, seed)
 
     def messages(self) -> Iterator[Message]:
         """All messages of the plant in the order of time; the stream has no end."""
@@ -301,15 +306,22 @@ def _random(seed: int, name: str) -> Random:
     return Random(f"{seed}:{name}")  # noqa: S311 - a simulation
 
 
-def _devices(machines: int, interval: float, seed: int) -> list[Device]:
-    devices: list[Device] = []
-    presses: list[str] = []
+def _topics(machines: int) -> list[tuple[str, str]]:
+    """(kind, topic) of each machine."""
+    found: list[tuple[str, str]] = []
     numbers: dict[str, int] = {}
     for index in range(machines):
         kind = _KINDS[index % len(_KINDS)]
         hall = f"hall-{(index + index // len(_KINDS)) % _HALLS + 1}"
         number = numbers[kind] = numbers.get(kind, 0) + 1
-        topic = f"plant/{hall}/{kind}/{kind}-{number:02d}"
+        found.append((kind, f"plant/{hall}/{kind}/{kind}-{number:02d}"))
+    return found
+
+
+def _devices(machines: Iterable[tuple[str, str]], interval: float, seed: int) -> list[Device]:
+    devices: list[Device] = []
+    presses: list[str] = []
+    for kind, topic in machines:
         random = _random(seed, topic)
         if kind == "press":
             presses.append(topic)

@@ -61,6 +61,8 @@ class MqttPublisher:
         self._client.loop_start()
         if not self._connected.wait(_CONNECT_SECONDS):
             raise click.ClickException("the broker did not accept the connection in time")
+        for topic, payload in plant.nameplates:
+            self._publish(Message(0, topic, payload), retain=True)
         started = time.monotonic()
         for message in plant.messages():
             if not self._wait_until(started + message.due) or not self._wait_for_room():
@@ -73,8 +75,8 @@ class MqttPublisher:
         self._client.disconnect()
         self._client.loop_stop()
 
-    def _publish(self, message: Message) -> None:
-        info = self._client.publish(message.topic, message.payload, qos=1)
+    def _publish(self, message: Message, *, retain: bool = False) -> None:
+        info = self._client.publish(message.topic, message.payload, qos=1, retain=retain)
         if info.rc not in (MQTTErrorCode.MQTT_ERR_SUCCESS, MQTTErrorCode.MQTT_ERR_NO_CONN):
             raise click.ClickException(f"publishing to {message.topic!r} failed: {info.rc!r}")
         self._topics[info.mid] = message.topic

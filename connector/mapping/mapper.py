@@ -33,6 +33,7 @@ from connector.mapping.observations import Observation, Observations
 from connector.mapping.plans import Plan, TopicPlan
 from connector.mapping.rules.rules import Rule, everything
 from connector.mapping.rules.templates import ITEM_FIELD, KEY, PAYLOAD
+from connector.mapping.signals.descriptions import Described, Descriptions
 from connector.mapping.signals.input_ids import Origin
 from connector.mapping.signals.naming import Naming
 from connector.mapping.signals.shared_topics import OnIdentity, SharedTopic, SharedTopics
@@ -78,6 +79,7 @@ class Mapper:
         claims: Mapping[str, Origin] = MappingProxyType({}),
         states: Mapping[str, Mapping[str, int]] = MappingProxyType({}),
         births: Mapping[str, Iterable[tuple[Owner, bytes]]] = MappingProxyType({}),
+        descriptions: Iterable[Described] = (),
         sources: Collection[str] | None = None,
         without_retained: Collection[str] = (),
         unmatched: str = "filter",
@@ -94,13 +96,14 @@ class Mapper:
 
         `unmatched` (`filter`, `dead_letter` or `map`) decides about a record that no rule takes. With `match_all`, all
         rules that take a record map it; else only the first one does. From earlier runs come `claims` (input ID → the
-        origin that owns it), `states` (input ID → its learned states) and `births` (source → Sparkplug's births). An
-        ID of a source that is no longer in `sources` may be given to another origin. Retained messages of the
-        sources in `without_retained` are left out. The owners of at most `max_claims` input IDs are remembered (None:
-        of all IDs); see `InputIds`. `on_identity` decides about the values of a topic that several things share, if no
-        rule tells these things apart. Payloads over `max_payload_bytes` and messages with more than `max_values` values
-        are rejected. A clock that is off by more than `clock_warning_us` (µs) is reported. `built_in_tags` is the tag
-        list of records that no rule takes.
+        origin that owns it), `states` (input ID → its learned states), `births` (source → Sparkplug's births) and
+        `descriptions` (what messages said about signals, in the order of the messages). An ID of a source that is no
+        longer in `sources` may be given to another origin. Retained messages of the sources in `without_retained` are
+        left out. The owners of at most `max_claims` input IDs are remembered (None: of all IDs); see `InputIds`.
+        `on_identity` decides about the values of a topic that several things share, if no rule tells these things
+        apart. Payloads over `max_payload_bytes` and messages with more than `max_values` values are rejected. A clock
+        that is off by more than `clock_warning_us` (µs) is reported. `built_in_tags` is the tag list of records that no
+        rule takes.
         """
         self.clocks = Clocks()
         self.thinner = Thinner()
@@ -113,14 +116,26 @@ class Mapper:
         self._match_all = match_all
         self._clock_warning_us = clock_warning_us
         self._clocks_at = 0.0
-        self._plans = TopicPlans(rules, self._fallback, self.clocks, match_all=match_all)
+        self.observations = Observations()
+        """Observations about payloads, for people."""
+        self._descriptions: Descriptions | None = None
+        if any(rule.describes for rule in rules):
+            self._descriptions = Descriptions(descriptions, self.observations)
+            rules = [self._descriptions.for_signals_of(rule) for rule in rules]
+            if self._fallback is not None:
+                self._fallback = self._descriptions.for_signals_of(self._fallback)
+        self._plans = TopicPlans(
+            rules,
+            self._fallback,
+            self.clocks,
+            match_all=match_all,
+            forgotten=self._descriptions.forget_plans if self._descriptions else lambda: None,
+        )
         self._naming = naming = Naming(self._plans, self.thinner, claims, states, sources, max_claims)
         self.ids = naming.ids
         self.states = naming.states
         self.discovered = naming.discovered
         """Signals with metadata by their rule that are new, or have a new state."""
-        self.observations = Observations()
-        """Observations about payloads, for people."""
         walker = Walker(self.bounds, max_values, naming.new_id, naming.learn, self.observations)
         shapes = KnownShapes(self.bounds, max_values, walker.find_time)
         self._notes = DecodingNotes()
@@ -288,6 +303,10 @@ class Mapper:
         tag_list.replace(tags)
         self.renew(lambda plan: plan.rule.tags is not None and plan.rule.tags.list is tag_list)
 
+    def take_descriptions(self) -> list[Described]:
+        """Returns what messages said about signals since the last call; to be stored before they are committed."""
+        return [] if self._descriptions is None else self._descriptions.take_new()
+
     def take_discovered(self) -> list[tuple[str, SignalMetadata]]:
         """(source, metadata of a signal) for each signal that was discovered since the last call."""
         found = self.discovered[:]
@@ -359,11 +378,7 @@ class Mapper:
                 if not all(condition.holds(document) for condition in rule.when):
                     continue
                 decoded.take(rule.format, number)
-                mapped = Mapped(skipped=True, filtered=leaves(document), why="skipped") if rule.skip else None
-                if mapped is None:
-                    mapped = _or_thinned(self._documents.document(rule, plan, record, named, document))
-                    if _has_no_number(mapped):
-                        mapped = _with_remedy(mapped, document)
+                mapped = self._document(rule, plan, record, named, document)
                 if fields is not None and fields.rejects:
                     mapped = _with_bad_fields(mapped, fields)
                 several += bool(mapped.samples)
@@ -379,6 +394,22 @@ class Mapper:
             result.samples, rejects, left_out = refuse_repeats(result.samples, dict, own_time_us=record.time_us)
             result = _joined(result, Mapped(rejects=rejects, filtered=left_out))
         return result
+
+    def _document(self, rule: Rule, plan: Plan, record: Record, named: Mapping[str, str], document: object) -> Mapped:
+        if rule.skip:
+            return Mapped(skipped=True, filtered=leaves(document), why="skipped")
+        if rule.describes:
+            return self._describe(plan, record, named, document)
+        mapped = _or_thinned(self._documents.document(rule, plan, record, named, document))
+        return _with_remedy(mapped, document) if _has_no_number(mapped) else mapped
+
+    def _describe(self, plan: Plan, record: Record, named: Mapping[str, str], document: object) -> Mapped:
+        """Take what a message says about signals, also for the signals that are there already."""
+        assert self._descriptions is not None  # noqa: S101 - there is a rule with describes
+        mapped = self._descriptions.take(plan, record, named, document)
+        if affected := self._descriptions.take_affected():
+            self._naming.renew(affected, lambda _: True)
+        return mapped
 
     def _map_sparkplug(self, rule: Rule, plan: Plan, record: Record) -> Mapped:
         try:

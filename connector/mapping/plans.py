@@ -16,8 +16,8 @@ import orjson
 from connector.mapping.documents.places import shown
 from connector.mapping.documents.shapes import Flat, Shape
 from connector.mapping.rules.paths import MISSING, Path
-from connector.mapping.rules.rules import AttributeSource, Labels, Publishing, Rule, ValueRule
-from connector.mapping.rules.templates import HEADER, ITEM, ITEM_FIELD, KEY, PAYLOAD
+from connector.mapping.rules.rules import AttributeSource, Publishing, Rule, ValueRule
+from connector.mapping.rules.templates import HEADER, ITEM, ITEM_FIELD, KEY, PAYLOAD, Labels
 from connector.mapping.rules.values import Conversion
 from connector.mapping.signals.input_ids import Origin
 from connector.mapping.time.clock_skew import DeviceLag
@@ -292,6 +292,11 @@ def wanted_id(plan: Plan, value: ValueRule, path: str) -> str:
     template = value.input or plan.rule.input
     if template is not None:
         return template.render(variables(plan, called))
+    return default_id(plan, called)
+
+
+def default_id(plan: Plan, called: str) -> str:
+    """Returns the text for the input ID of a value, if its rule has no template for input IDs."""
     start = f"{plan.topic}/{plan.variables[KEY]}" if plan.rule.key else plan.topic
     if plan.rule.iterates and plan.variables.get(ITEM):
         return f"{start}:{plan.variables[ITEM]}" + (f".{called}" if called else "")

@@ -7,7 +7,7 @@ bound, all plans are forgotten at once, and made again as records come.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
 from connector.formats.format import PayloadError
@@ -35,7 +35,17 @@ class TopicPlans:
     else only the first one does.
     """
 
-    def __init__(self, rules: Sequence[Rule], fallback: Rule | None, clocks: Clocks, *, match_all: bool) -> None:
+    def __init__(
+        self,
+        rules: Sequence[Rule],
+        fallback: Rule | None,
+        clocks: Clocks,
+        *,
+        match_all: bool,
+        forgotten: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`forgotten` is called when all plans are forgotten."""
+        self._forgotten = forgotten
         self._rules = tuple(rules)
         self._fallback = fallback
         self._clocks = clocks
@@ -147,3 +157,4 @@ class TopicPlans:
     def _forget(self) -> None:
         self._topics.clear()
         self.bytes = 0
+        self._forgotten()

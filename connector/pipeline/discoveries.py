@@ -10,6 +10,7 @@ from connector.delivery.load import PackingAccount
 from connector.formats.sparkplug.nodes import TimelineChange
 from connector.mapping.mapper import Mapper
 from connector.mapping.observations import Observation
+from connector.mapping.signals.descriptions import Described
 from connector.mapping.signals.input_ids import Collision, Origin, Rename
 from connector.mapping.signals.shared_topics import SharedTopic
 from connector.mapping.sparkplug import NodeEvent
@@ -37,6 +38,9 @@ class Discoveries(Protocol):
 
     def discovered(self, signals: list[tuple[str, SignalMetadata]]) -> None:
         """Save this metadata for these signals (input ID, metadata)."""
+
+    def described(self, descriptions: list[Described]) -> None:
+        """Keep what messages say about signals; durable when the call returns, as they may not come again."""
 
     def packed(self, account: PackingAccount) -> None:
         """Keep the packing account; called from time to time, and at the end."""
@@ -100,11 +104,14 @@ class Announcer:
                 renames, mapper.ids.renames = mapper.ids.renames, []
                 claims, mapper.ids.new_claims = mapper.ids.new_claims, []
                 collisions, mapper.ids.collisions = mapper.ids.collisions, []
+                described = mapper.take_descriptions()
                 signals = mapper.take_discovered()
                 skews = mapper.clocks_off(self._clock())
                 observations = mapper.observations.take()
                 shared = list(mapper.shared_topics.topics.values()) if mapper.shared_topics.grew else []
                 mapper.shared_topics.grew = False
+            if described:
+                discoveries.described(described)
             if states:
                 discoveries.learned(states)
             if renames:

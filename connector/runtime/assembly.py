@@ -17,6 +17,7 @@ from connector.formats.schema.registry.section import PATIENCE_SECONDS
 from connector.formats.sparkplug.topic import Owner
 from connector.ledger.source_file import SourceFile
 from connector.mapping.mapper import Mapper
+from connector.mapping.signals.descriptions import Described
 from connector.mapping.signals.input_ids import Origin
 from connector.mapping.signals.shared_topics import SharedTopic
 from connector.runtime.state_dir import SHARED_TOPICS_NOTE, StartError, open_log_file
@@ -34,15 +35,16 @@ def build_mapper(
     states: Mapping[str, Mapping[str, int]] = MappingProxyType({}),
     births: Mapping[str, Iterable[tuple[Owner, bytes]]] = MappingProxyType({}),
     schema_patience: float = PATIENCE_SECONDS,
+    descriptions: Iterable[Described] = (),
     *,
     tag_files_needed: bool = True,
 ) -> Mapper:
     """Returns the mapper that the configuration describes.
 
-    `claims`, `states` and `births` come from earlier runs. A schema that its registry does not have is waited for
-    during `schema_patience` (seconds). Raises `SettingsError` if a file of a format cannot be used, `StartError` if the
-    folder of the schemas cannot be used, and `TagListError` for a tag list that cannot be used. Without
-    `tag_files_needed`, a list whose file is missing is empty.
+    `claims`, `states`, `births` and `descriptions` come from earlier runs. A schema that its registry does not have is
+    waited for during `schema_patience` (seconds). Raises `SettingsError` if a file of a format cannot be used,
+    `StartError` if the folder of the schemas cannot be used, and `TagListError` for a tag list that cannot be used.
+    Without `tag_files_needed`, a list whose file is missing is empty.
     """
     try:
         folder = config.state_dir / "schemas"
@@ -57,6 +59,7 @@ def build_mapper(
         claims=claims,
         states=states,
         births=births,
+        descriptions=descriptions,
         match_all=config.mapping.match == "all",
         clock_warning_us=round(config.mapping.clock_warning * 1_000_000),
         sources={source.name for source in config.sources},
@@ -77,7 +80,7 @@ def build_mapper(
 
 def mapper_with(config: Config, memory: Memory) -> Mapper:
     """Returns the mapper that the configuration describes, with the facts in `memory`; raises as `build_mapper`."""
-    return build_mapper(config, memory.claims, memory.states, memory.births)
+    return build_mapper(config, memory.claims, memory.states, memory.births, descriptions=memory.descriptions)
 
 
 def message_bytes(config: Config) -> int:

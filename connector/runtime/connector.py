@@ -168,7 +168,13 @@ class Connector:
         delivery = self._config.delivery
         elsewhere = [0.0] * (sources_in_all - len(sources))
         state = self.state
-        mapper = build_mapper(self._config, state.claims(), state.learned_states(), state.births())
+        mapper = build_mapper(
+            self._config,
+            state.claims(),
+            state.learned_states(),
+            state.births(),
+            descriptions=state.descriptions(),
+        )
         mapper.shared_topics.topics.update({(one.source, one.topic): one for one in shared_topics(state_file)})
         self._mapper = mapper
         for source, owner, why in mapper.sparkplug.unreadable:

@@ -15,6 +15,7 @@ import structlog
 from connector.delivery.load import PackingAccount
 from connector.formats.sparkplug.nodes import TimelineChange
 from connector.mapping.observations import Observation
+from connector.mapping.signals.descriptions import Described
 from connector.mapping.signals.input_ids import Collision, Origin, Rename
 from connector.mapping.signals.shared_topics import SharedTopic
 from connector.mapping.sparkplug import NodeEvent, lost_by_node
@@ -85,6 +86,10 @@ class Remembering:
         for input_id, text, number in states:
             _log.info("state_learned", input=input_id, state=text, number=number)
         self._write(lambda: self._state.add_learned_states(states), "states_not_remembered", "intake waits")
+
+    def described(self, descriptions: list[Described]) -> None:
+        """Write what messages say about signals. A broker may not send these messages again."""
+        self._write(lambda: self._state.add_descriptions(descriptions), "descriptions_not_remembered", "intake waits")
 
     def births(self, source: str, said: list[TimelineChange]) -> None:
         """Write the births of Sparkplug nodes and devices (None: forget the births).

@@ -1,8 +1,8 @@
 """The state file: the connector's memory beside its journals.
 
 The file has the owners of input IDs, the new signals that are held, the numbers of states, the times up to which
-windows are inserted, and the births of Sparkplug nodes. The tables of `metadata/book.py`, about saved metadata, are in
-the same file.
+windows are inserted, the births of Sparkplug nodes, and what messages say about signals. The tables of
+`metadata/book.py`, about saved metadata, are in the same file.
 
 The file is a small SQLite file in `state_dir`. If the file is lost, no data is lost: metadata is saved once more, and
 input IDs are given out again, in the order in which topics appear.
@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from connector.formats.sparkplug.topic import Owner
+from connector.mapping.signals.descriptions import Described
 from connector.mapping.signals.input_ids import Origin
 from connector.state.sqlite import open_durable, open_read_only
 
@@ -32,6 +33,8 @@ CREATE TABLE IF NOT EXISTS learned_states (input TEXT, text TEXT, number INTEGER
     WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS sparkplug_births (source TEXT, grp TEXT, node TEXT, device TEXT, said BLOB,
     PRIMARY KEY (source, grp, node, device)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS descriptions (source TEXT, signal TEXT, topic TEXT, said BLOB,
+    PRIMARY KEY (source, signal, topic));
 CREATE TABLE IF NOT EXISTS windows_done (input TEXT PRIMARY KEY, until_us INTEGER) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS overwritten (input TEXT PRIMARY KEY, topic TEXT, n INTEGER, first REAL, last REAL)
     WITHOUT ROWID;
@@ -59,6 +62,8 @@ class Memory:
     """Input ID → text → the number that this text has permanently."""
     births: dict[str, list[tuple[Owner, bytes]]] = field(default_factory=dict)
     """Source → the timeline of each Sparkplug node and device, as bytes."""
+    descriptions: list[Described] = field(default_factory=list)
+    """What messages said about signals, in the order in which the messages came."""
 
 
 class Note(NamedTuple):
@@ -110,7 +115,7 @@ def read_memory(path: Path) -> Memory:
     with _reading(path) as connection:
         if connection is None:
             return Memory()
-        return Memory(_claims(connection), _learned_states(connection), _births(connection))
+        return Memory(_claims(connection), _learned_states(connection), _births(connection), _descriptions(connection))
 
 
 def read_held(path: Path) -> list[str]:
@@ -274,12 +279,21 @@ class State:
                         "INSERT OR REPLACE INTO sparkplug_births VALUES (?, ?, ?, ?, ?)", (source, *owner, said)
                     )
 
+    def descriptions(self) -> list[Described]:
+        """What messages said about signals, in the order in which the messages came."""
+        with self._lock:
+            return _descriptions(self._connection)
+
+    def add_descriptions(self, descriptions: Sequence[Described]) -> None:
+        """Remember descriptions, each in place of what the same topic said about the signal before."""
+        self._many("INSERT OR REPLACE INTO descriptions VALUES (?, ?, ?, ?)", descriptions)
+
     def close(self) -> None:
         """Close the file."""
         with self._lock:
             self._connection.close()
 
-    def _many(self, statement: str, rows: Sequence[tuple[str | float, ...]]) -> None:
+    def _many(self, statement: str, rows: Sequence[tuple[str | float | bytes, ...]]) -> None:
         with self.transaction() as connection:
             connection.executemany(statement, rows)
 
@@ -313,6 +327,13 @@ def _learned_states(connection: sqlite3.Connection) -> dict[str, dict[str, int]]
     for input_id, text, number in connection.execute("SELECT input, text, number FROM learned_states"):
         found.setdefault(input_id, {})[text] = number
     return found
+
+
+def _descriptions(connection: sqlite3.Connection) -> list[Described]:
+    if not connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'descriptions'").fetchone():
+        return []  # the connector was not started since it keeps descriptions
+    rows = connection.execute("SELECT source, signal, topic, said FROM descriptions ORDER BY rowid")
+    return [Described(*row) for row in rows]
 
 
 def _births(connection: sqlite3.Connection) -> dict[str, list[tuple[Owner, bytes]]]:

@@ -76,6 +76,7 @@ VENDORS: Final = (
     Vendor("Sparkplug B", ("sparkplugb", "sparkplug"), ("spBv1.0/*",), whole="spBv1.0/#"),
     Vendor("Tasmota", ("tasmota",), ("tele/*", "stat/*", "*/tele/*", "*/stat/*", "tasmota/*")),
     Vendor("Zigbee2MQTT", ("zigbee2mqtt",), ("zigbee2mqtt/*",)),
+    Vendor("Homie", ("homie",), ("homie/*",)),
     Vendor("Shelly (first generation)", ("shellygen1", "shelly1", "shelly"), ("shellies/*",)),
     Vendor("Shelly", ("shelly", "shellygen2", "shelly2"), ("shelly*/status/*", "shelly*/events/rpc")),
     Vendor("ChirpStack", ("chirpstack",), ("application/*/device/*/event/*",), _object("deviceInfo")),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import itertools
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -60,7 +61,10 @@ class Presets:
         preset = self._read(name)
         own = {key: value for key, value in written.items() if key not in ("preset", "base", "topic")}
         # a rule that skips messages needs no settings for values
-        rules = [dict(rule) if rule.get("skip") else _merged(rule, own) for rule in preset["rules"]]
+        # nor does one whose messages describe signals
+        rules = [
+            dict(rule) if rule.get("skip") or "describes" in rule else _merged(rule, own) for rule in preset["rules"]
+        ]
         topic, base = written.get("topic"), written.get("base")
         if topic is not None:
             if len(rules) > 1:
@@ -74,8 +78,16 @@ class Presets:
             raise PresetError("preset", f"preset {name} is for any topic: name the topic, with topic")
         else:
             base = preset.get("base", "") if base is None else base
+            if any("describes" in rule for rule in rules):
+                base = _with_names(base)
+            start = f"{base}/" if base else ""
             for rule in rules:
-                rule["topic"] = f"{base}/{rule['topic']}" if base else rule["topic"]
+                rule["topic"] = start + rule["topic"]
+                if "described_as" in rule:
+                    rule["described_as"] = rule["described_as"].replace("{base}/", start)
+                if "describes" in rule:
+                    signal = rule["describes"]["signal"].replace("{base}/", start)
+                    rule["describes"] = {**rule["describes"], "signal": signal}
         return rules
 
     def _read(self, name: str) -> dict[str, Any]:
@@ -106,6 +118,13 @@ def _load(file: Path) -> dict[str, Any]:
     if unknown := found.keys() - {"about", "base", "rules"}:
         raise PresetError("preset", f"{file}: {min(unknown)}: there is no such setting; known: about, base, rules")
     return dict(found)
+
+
+def _with_names(base: str) -> str:
+    """Returns the base with a name for each wildcard: what a message describes has the same base as the message."""
+    number = itertools.count(1)
+    levels = [{"+": "{base_%d}", "**": "{base_%d...}"}.get(level, level) for level in base.split("/")]
+    return "/".join(level % next(number) if "%d" in level else level for level in levels)
 
 
 def _merged(preset: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from connector.formats.format import Format
 from connector.formats.sparkplug.rule import SparkplugRule
 from connector.mapping.rules.conditions import Condition
 from connector.mapping.rules.decoding import DecodeStep
+from connector.mapping.rules.describes import Describes
 from connector.mapping.rules.paths import Path, parse_path
 from connector.mapping.rules.templates import (
     HEADER,
@@ -21,6 +22,7 @@ from connector.mapping.rules.templates import (
     KEY,
     PAYLOAD,
     VALUE_VARIABLES,
+    Labels,
     Template,
     is_dynamic,
     parse_template,
@@ -50,8 +52,6 @@ DEFAULT_INPUT = "{topic}:{path}"
 """The default template of input IDs; for a value without a path, the input ID is only `{topic}`."""
 ITEM_INPUT = "{topic}:{item}.{path}"
 """The default template in a rule with `iterate`; without an item or a path, its colon or dot is left out, too."""
-
-Labels = tuple[tuple[str, Template], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,6 +212,13 @@ class Rule:
     publish: Publishing | None = None
     tags: TagSource | None = None
     """The tag list, which is one of the `attribute_sources`, too; None if the rule has none."""
+    describes: Describes | None = None
+    """If set, the messages describe signals and have no values."""
+    described_as: Template | None = None
+    """The text by which messages describe a signal of this rule; None: the default input ID of the signal."""
+    written: frozenset[str] | None = None
+    """For a rule of a preset: the attributes that the configuration itself sets, `unit` for the rule and `PATH.unit`
+    for a value. None for any other rule: all of its attributes are in the configuration."""
     attribute_sources: tuple[AttributeSource, ...] = ()
     """The places that say more about the signals, the weakest first: a later one has precedence, and all have
     precedence over the rule."""
@@ -259,6 +266,7 @@ class Rule:
             or self.iterates
             or self.expressions
             or self.quality
+            or self.describes
             or self.when
             or self.headers
             or self.time.composed
@@ -268,7 +276,7 @@ class Rule:
     @cached_property
     def dynamic(self) -> tuple[str, ...]:
         """The variables of templates that may differ within a topic: `key`, `header.NAME`, `payload.PATH`, `item` …"""
-        templates = [self.name, self.description, self.unit, self.device]
+        templates = [self.name, self.description, self.unit, self.device, self.described_as]
         templates += [template for _, template in (*self.labels, *self.annotations)]
         for value in (*self.values.values(), *(self.found.values.values() if self.found else ())):
             templates += [value.name, value.description, value.unit]
@@ -371,12 +379,12 @@ def everything(tags: TagSource | None = None) -> Rule:
     return Rule(pattern=parse_pattern("#"), tags=tags, attribute_sources=() if tags is None else (tags,))
 
 
-def template_for(names: tuple[str, ...], text: str, *, items: bool = False) -> Template:
+def template_for(names: tuple[str, ...], text: str, *, items: bool = False, more: tuple[str, ...] = ()) -> Template:
     """Returns a template that may use the named levels and the variables of values; with `items`, of items, too.
 
-    Raises ValueError.
+    It may also use variables that begin with one of `more`. Raises ValueError.
     """
-    template = parse_template(text, (*names, *VALUE_VARIABLES, *(ITEM_VARIABLES if items else ())))
+    template = parse_template(text, (*names, *VALUE_VARIABLES, *(ITEM_VARIABLES if items else ())), more)
     for name in template.variables:
         if name.startswith((PAYLOAD, ITEM_FIELD)):
             parse_variable_path(name)

@@ -329,6 +329,29 @@ class ValueSection(SignalFields):
         return self
 
 
+class DescribesSection(Section):
+    """The messages of the rule describe signals, and have no values. The descriptions are remembered in `state_dir`.
+
+    Templates are as in the rule; `{outer.PATH}` is a field of the item around an item.
+    """
+
+    signal: str = Field(
+        min_length=1,
+        description="Template of the text by which the signal is known: `described_as` of the rule that maps its "
+        "values, which is the default input ID (`{topic}:{path}`) unless that rule sets it.",
+        examples=["{item.topic}:{item.field}"],
+    )
+    name: str | None = Field(default=None, description="Template of the signal's name.", examples=["{item.name}"])
+    description: str | None = Field(default=None, description="Template of the signal's description.")
+    unit: str | None = Field(default=None, description="Template of the engineering unit.", examples=["{item.unit}"])
+    labels: dict[LabelKey, str] = Field(default={}, description="Labels: key → template of the value.")
+    states: PathText | None = Field(
+        default=None,
+        description="Path of the names of the states in the item, or else in the payload: an object "
+        '(`{"0": "off", "1": "on"}`), or a list of names from 0.',
+    )
+
+
 class AlignSection(Section):
     """Moves times to a common grid, so that devices with different clocks share rows. This changes measured times."""
 
@@ -353,6 +376,12 @@ PresetName: TypeAlias = Annotated[
 ]
 """The name of a preset: a built-in preset, or a preset in the folder of the configuration."""
 _NO_FOLDER: Final = Presets()
+_WITH_DESCRIBES: Final = {
+    *("topic", "key", "headers", "when", "format", "compression", "prepare", "select", "iterate", "parallel"),
+    *("item_name", "describes", "preset", "base"),
+}
+"""The settings of a rule with `describes`; all others are for values."""
+_ATTRIBUTES: Final = ("name", "description", "unit")
 
 
 def presets_of(info: ValidationInfo) -> Presets:
@@ -414,10 +443,11 @@ class RuleSection(SignalFields):
         "dead letter, and the rest is mapped. All steps together unpack at most `mapping.max_payload`.",
         examples=["payload", [{"path": "data", "encoding": "base64", "format": "cbor"}]],
     )
-    prepare: Literal["senml", "kafka_connect"] | None = Field(
+    prepare: Literal["senml", "kafka_connect", "home_assistant_discovery"] | None = Field(
         default=None,
         description="`senml` first resolves the base names, times and values of SenML. `kafka_connect` first reads "
-        "decimals that are bytes, and times, by the schema of the message.",
+        "decimals that are bytes, and times, by the schema of the message. `home_assistant_discovery` resolves "
+        "abbreviations, components and templates of a discovery message of Home Assistant.",
     )
     select: PathText | None = Field(
         default=None,
@@ -497,12 +527,25 @@ class RuleSection(SignalFields):
         "Default: `mapping.tags`.",
         examples=[{"file": "tags.csv", "key": "{plc}/{item}"}],
     )
+    describes: DescribesSection | None = Field(
+        default=None,
+        description="The messages describe signals: names and units that come in another message than the values. "
+        "They count as filtered.",
+        examples=[{"signal": "{payload.topic}", "name": "{payload.name}", "unit": "{payload.unit}"}],
+    )
+    described_as: str | None = Field(
+        default=None,
+        description="Template of the text by which messages of a rule with `describes` mean the signals of this rule. "
+        "Default: the default input ID (see `input`), also where `input` is set.",
+        examples=["{payload.publisher}/{item}"],
+    )
     shared_inputs: bool = Field(
         default=False,
         description="Several topics may use one input ID on purpose. Otherwise, the second topic gets another ID, and "
         "a warning is logged.",
     )
     _written: dict[str, Any] = PrivateAttr(default={})
+    _over: dict[str, Any] | None = PrivateAttr(default=None)
     _presets: Presets = PrivateAttr(default=_NO_FOLDER)
 
     @model_validator(mode="wrap")
@@ -538,6 +581,12 @@ class RuleSection(SignalFields):
         return self
 
     @model_validator(mode="after")
+    def _describes_or_measures(self) -> Self:
+        if self.describes is not None and (of_values := self.model_fields_set - _WITH_DESCRIBES):
+            raise ValueError(f"{min(of_values)} is for rules with values; a message with describes has no values")
+        return self
+
+    @model_validator(mode="after")
     def _enums_are_enums(self) -> Self:
         if self.preset is not None:
             return self
@@ -548,6 +597,17 @@ class RuleSection(SignalFields):
                 raise ValueError(f"values.{path}: enum_values without type: enum")
         return self
 
+    @property
+    def written(self) -> frozenset[str] | None:
+        """For a rule of a preset: the attributes that the configuration sets over the preset; None for other rules."""
+        if self._over is None:
+            return None
+        values = self._over.get("values") or {}
+        of_values = ((f"{path}.", said) for path, said in values.items() if isinstance(said, dict))
+        return frozenset(
+            start + name for start, said in (("", self._over), *of_values) for name in _ATTRIBUTES if name in said
+        )
+
     def sections(self, check: Callable[[RuleSection], object] | None = None) -> list[RuleSection]:
         """The rule itself, or the rules of its preset.
 
@@ -557,8 +617,8 @@ class RuleSection(SignalFields):
         if self.preset is None:
             return [self]
         try:
-            written = self._presets.expand(self.preset, self._written or self.model_dump(exclude_unset=True))
-            found = [_validated(rule, check) for rule in written]
+            over = self._written or self.model_dump(exclude_unset=True)
+            found = [_validated(rule, over, check) for rule in self._presets.expand(self.preset, over)]
         except PresetError as error:
             raise ValueError(f"{error.field}: {error}") from None
         except ValueError as error:
@@ -567,8 +627,11 @@ class RuleSection(SignalFields):
         return found if self.tags is None else [rule.model_copy(update={"tags": self.tags}) for rule in found]
 
 
-def _validated(written: dict[str, Any], check: Callable[[RuleSection], object] | None) -> RuleSection:
+def _validated(
+    written: dict[str, Any], over: dict[str, Any], check: Callable[[RuleSection], object] | None
+) -> RuleSection:
     section = RuleSection.model_validate(written)
+    section._over = over
     if check is not None:
         check(section)
     return section

@@ -9,12 +9,15 @@ import difflib
 import string
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from typing import TypeAlias
 
 KEY = "key"
 HEADER = "header."
 PAYLOAD = "payload."
 ITEM = "item"
 ITEM_FIELD = "item."
+OUTER_FIELD = "outer."
+"""In a rule with `describes`: a field of the item around the item; `outer.outer.` goes out one item more."""
 INDEX = "index"
 VALUE_VARIABLES = ("source", "topic", "path", "field", KEY)
 """The variables of every template, beside the named levels: the name of the source, the whole topic, the value's path
@@ -63,13 +66,20 @@ def constant(text: str) -> Template:
     return Template(text, ((text, None, None),))
 
 
-def parse_template(text: str, known: Collection[str]) -> Template:
-    """Returns the parsed template, which may use the `known` variables. Raises `TemplateError`."""
+Labels: TypeAlias = tuple[tuple[str, Template], ...]
+"""Keys of labels, each with the template of its text."""
+
+
+def parse_template(text: str, known: Collection[str], more: tuple[str, ...] = ()) -> Template:
+    """Returns the parsed template, which may use the `known` variables, and those that begin with one of `more`.
+
+    Raises `TemplateError`.
+    """
     try:
         parsed = list(string.Formatter().parse(text))
     except ValueError as error:
         raise TemplateError(f"{text!r}: {error}; write {{{{ and }}}} for literal braces") from None
-    open_ended = [HEADER, PAYLOAD, *([ITEM_FIELD] if ITEM in known else [])]
+    open_ended = [HEADER, PAYLOAD, *([ITEM_FIELD] if ITEM in known else []), *more]
     parts = [(literal, *_divided(field), spec, conversion) for literal, field, spec, conversion in parsed]
     for _, name, _, spec, conversion in parts:
         if spec or conversion:

@@ -21,6 +21,8 @@ from connector.mapping.topic_plans import TopicPlans
 from connector.records import Reason, SignalMetadata
 
 _PATH_BYTES: Final = 150
+_SOURCE_BYTES: Final = 400
+"""What an attribute source remembers of a signal."""
 
 
 class Naming:
@@ -52,7 +54,7 @@ class Naming:
         Raises `ValueRejectedError` for a value that its tag list does not have.
         """
         rule = plan.rule
-        self._plans.grew(_PATH_BYTES + 2 * len(path))
+        self._plans.grew(_PATH_BYTES + _SOURCE_BYTES * len(rule.attribute_sources) + 2 * len(path))
         tags = rule.tags
         if tags is not None:
             tags.check(plan, path)
@@ -93,9 +95,9 @@ class Naming:
         """
         for plan in plans:
             if affects(plan):
-                known = [path for path, input_id in plan.ids.items() if input_id is not None]
+                known = [path for path, input_id in plan.ids.items() if type(input_id) is str]
                 plan.forget_values()
-                for path in known:
+                for path in known:  # the next change may come before the next record
                     with suppress(ValueRejectedError):  # the next record with this value reports it
                         self.new_id(plan, path)
 

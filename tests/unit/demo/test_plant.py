@@ -15,6 +15,7 @@ from connector.demo.configuration import write_configuration
 from connector.demo.odd_devices import ODDITIES, Moment
 from connector.demo.plant import Message, Plant
 from connector.mapping.mapper import Mapper
+from connector.mapping.section import MappingSection
 from connector.records import Mapped, Reason, Record
 
 START_US = 1_780_000_000_000_000
@@ -92,6 +93,28 @@ def mapper(tmp_path_factory: pytest.TempPathFactory) -> Mapper:
     """The mapper of the demo's own configuration."""
     config = load_config(write_configuration(tmp_path_factory.mktemp("demo"), "mqtt://127.0.0.1:1883", "5"))
     return Mapper(config.rules(), unmatched=config.mapping.unmatched, bounds=config.time_bounds())
+
+
+def test_nearly_all_signals_get_names_and_units_from_nameplates_without_a_rule() -> None:
+    section = MappingSection.model_validate({"presets": ["home_assistant"], "unmatched": "map"})
+    mapper = Mapper(section.compile(), unmatched="map")
+    signals: set[str] = set()
+    states = (":running", ":state")
+    for message in messages(10):
+        if message.topic.rpartition("-")[2].isdigit():  # not the odd devices
+            mapped = mapper.map("plant", Record(message.topic, message.payload, START_US))
+            signals |= {input_id for input_id, _, _ in mapped.samples}
+    for topic, payload in Plant(36, 1.0, 1, START_US).nameplates:
+        assert mapper.map("plant", Record(topic, payload, START_US, retained=True)).why == "metadata"
+    described = {
+        input_id: found
+        for input_id, found in mapper.take_discovered()
+        if found.name != input_id and (found.unit or input_id.endswith(states))
+    }
+    assert len(signals) > 100
+    assert len(signals & described.keys()) >= 0.95 * len(signals), sorted(signals - described.keys())
+    temperature = described["plant/hall-1/pump/pump-01:temperature"]
+    assert (temperature.name, temperature.unit) == ("pump-01 bearing temperature", "°C")
 
 
 def say(mapper: Mapper, name: str) -> Mapped:

@@ -37,6 +37,29 @@ class Example:
 
 ZIGBEE = {"preset": "zigbee2mqtt"}
 EXAMPLES = {
+    "siemens_ie": [
+        Example(
+            "ie/d/j/simatic/v1/s7c1/dp/r/press1/default",
+            {"seq": 7, "vals": [{"id": "101", "qc": 3, "ts": "2026-05-01T06:00:00.1234567Z", "val": 21.5}]},
+            {"s7c1/press1/101": 21.5},
+            "2026-05-01T06:00:00.123456Z",
+        ),
+    ],
+    "homie": [
+        Example(
+            "homie/kettle/water/temperature",
+            "80.5",
+            {"kettle/water/temperature": 80.5},
+            metadata={
+                "kettle/water/temperature": SignalMetadata(
+                    "kettle water temperature", labels=(("device", ("kettle",)), ("node", ("water",)))
+                )
+            },
+        ),
+        Example("homie/5/kettle/base/heating", "true", {"kettle/base/heating": 1}),
+        Example("homie/5/kettle/base/heating/set", "true", {}),
+        Example("homie/kettle/$stats/uptime", "120", {}),
+    ],
     "kepware": [
         Example(
             "iotgateway",

@@ -182,6 +182,7 @@ def test_levels_that_would_make_ever_new_signals() -> None:
         ("spBv1.0/g/NDATA/n", b"\x08\x01", "Sparkplug B"),
         ("tele/plug1/SENSOR", b'{"Time": "2026-09-21T14:13:20", "ENERGY": {"Power": 5}}', "Tasmota"),
         ("zigbee2mqtt/door", b'{"contact": true}', "Zigbee2MQTT"),
+        ("homie/kettle/water/temperature", b"80.5", "Homie"),
         ("shellies/shelly1-98F4AB/relay/0/power", b"0.00", "Shelly (first generation)"),
         ("shellyplus1-a8032abe54dc/status/switch:0", b'{"id": 0, "output": true}', "Shelly"),
         ("application/1/device/0102030405060708/event/up", b'{"deviceInfo": {}, "object": {}}', "ChirpStack"),

@@ -6,8 +6,9 @@ so a mistake in a template is found together with all other mistakes of the conf
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Final, TypeAlias
 
 from connector.formats.catalogue import Compression
@@ -17,10 +18,11 @@ from connector.formats.sparkplug.rule import SPARKPLUG_VARIABLES
 from connector.formats.sparkplug.section import SparkplugFormatSection
 from connector.formats.text.sections import JsonFormatSection
 from connector.mapping.documents.decimals import read_by_schema
+from connector.mapping.documents.home_assistant import discovered
 from connector.mapping.documents.senml import resolve
 from connector.mapping.rules.compiler.combine import after_combining, combiner_of
 from connector.mapping.rules.compiler.input_ids import input_of
-from connector.mapping.rules.compiler.metadata import metadata_of, publishing_of, tags_of
+from connector.mapping.rules.compiler.metadata import describes_of, metadata_of, publishing_of, tags_of
 from connector.mapping.rules.compiler.sparkplug import check_sparkplug_rule
 from connector.mapping.rules.compiler.templates import RuleTemplates, level_names
 from connector.mapping.rules.compiler.times import grid_of, time_source_of
@@ -33,7 +35,9 @@ from connector.mapping.rules.section import RuleSection
 from connector.mapping.rules.topics import parse_pattern
 from connector.mapping.tags.section import TagsSection
 
-_PREPARE: Final = {"senml": resolve, "kafka_connect": read_by_schema}
+_PREPARE: Final[Mapping[str, Callable[[object, int], object]]] = MappingProxyType(
+    {"senml": resolve, "kafka_connect": read_by_schema, "home_assistant_discovery": discovered}
+)
 BuildFormat: TypeAlias = Callable[[FormatSection, Compression], Format]
 """Makes the format of a rule; raises ValueError."""
 
@@ -124,6 +128,9 @@ def compile_rule(
         publish=publishing_of(section.publish, templates),
         tags=tag_source,
         attribute_sources=() if tag_source is None else (tag_source,),
+        describes=describes_of(section.describes, templates),
+        described_as=templates.of("described_as", section.described_as),
+        written=section.written,
     )
     return _with_found(rule, values)
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from connector.mapping.rules.rules import Labels, template_for
-from connector.mapping.rules.templates import ITEM_VARIABLES, VALUE_VARIABLES, Template
+from connector.mapping.rules.rules import template_for
+from connector.mapping.rules.templates import ITEM_VARIABLES, VALUE_VARIABLES, Labels, Template
 from connector.mapping.rules.topics import TopicPattern
 
 HeaderPatterns = tuple[tuple[str, TopicPattern], ...]
@@ -19,21 +19,25 @@ class RuleTemplates:
         self._names = names
         self._items = items
 
-    def of(self, field: str, text: str | None) -> Template | None:
-        """Returns the template of `text`, or None without a text. Raises ValueError that begins with `field`."""
+    def of(self, field: str, text: str | None, more: tuple[str, ...] = ()) -> Template | None:
+        """Returns the template of `text`, or None without a text.
+
+        In a rule with items, it may use variables that begin with one of `more`. Raises ValueError: `field` and the
+        reason.
+        """
         if text is None:
             return None
         try:
-            return template_for(self._names, text, items=self._items)
+            return template_for(self._names, text, items=self._items, more=more if self._items else ())
         except ValueError as error:
             raise ValueError(f"{field}: {error}") from None
 
-    def labels(self, field: str, texts: Mapping[str, str]) -> Labels:
+    def labels(self, field: str, texts: Mapping[str, str], more: tuple[str, ...] = ()) -> Labels:
         """The templates of several texts, as pairs of key and template. Raises ValueError that begins with `field`
         and the key."""
         found = []
         for key, text in texts.items():
-            template = self.of(f"{field}.{key}", text)
+            template = self.of(f"{field}.{key}", text, more)
             assert template is not None  # noqa: S101 - there is a text
             found.append((key, template))
         return tuple(found)

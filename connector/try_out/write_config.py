@@ -170,7 +170,7 @@ def _time(rule: DraftRule) -> str:
     found = rule.time
     if "preset" in rule.settings:
         return "the time that the preset takes"
-    if rule.settings.get("format") == "influx":
+    if rule.settings.get("format") in ("influx", "prometheus", "graphite"):
         return "the time of each line"
     if found is None:
         return "none in the payload, so the time of arrival counts (Kafka: the time of the record)"

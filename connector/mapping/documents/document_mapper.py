@@ -24,7 +24,7 @@ from connector.mapping.documents.repeats import refuse_repeats
 from connector.mapping.documents.shapes import Shape, flat_of
 from connector.mapping.documents.walk import NO_TIME, Walker, Work, count, leaves, shortened, shown_value
 from connector.mapping.plans import Plan, header_of, item_texts, record_texts, template_text
-from connector.mapping.rules.paths import MISSING
+from connector.mapping.rules.paths import MISSING, lookup
 from connector.mapping.rules.rules import ARRIVAL_TIME, AUTO_TIME, FIELD_TIME, HEADER_TIME, Quality, Rule, TimeSource
 from connector.mapping.rules.templates import ITEM
 from connector.mapping.rules.values import NUMBER_TEXT
@@ -253,7 +253,7 @@ class DocumentMapper:
         if work.unused_time and any(sample[1] == record.time_us for sample in work.samples):
             self._shared.unused_time(plan, work.unused_time)
         if not work.samples and not work.rejects and not work.skipped:
-            why = nothing_because(value, drops_text=plan.rule.drops_text)
+            why = nothing_because(_looked_at(plan.rule, value), drops_text=plan.rule.drops_text)
             if why:
                 return Mapped(filtered=work.filtered, skipped=True, why=why)
             return _nothing(f"no number or boolean in {shown_value(value)}; nothing to store", work.filtered)
@@ -478,6 +478,16 @@ class DocumentMapper:
             if known[place] is not MISSING:
                 return known[place]
         return MISSING
+
+
+def _looked_at(rule: Rule, document: object) -> object:
+    """Returns the values that the rule names, if it takes no others and the document has some; else the document."""
+    if rule.other_values or not rule.values:
+        return document
+    parts = [tuple(path.split(".")) if path else () for path in rule.values]
+    items = (item.value for item in items_of(rule, document)) if rule.iterates else (document,)
+    found = [value for item in items for part in parts if (value := lookup(item, part)) is not MISSING]
+    return found or document
 
 
 def _shape_bytes(keys: Collection[str]) -> int:

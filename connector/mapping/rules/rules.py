@@ -129,6 +129,8 @@ class Rule:
     skip: bool = False
     format: Format | None = None
     """The format of the payloads; None for JSON."""
+    single_items: bool = False
+    """Whether the format writes a list of one item as this item, at any place below the root."""
     sparkplug: SparkplugRule | None = None
     """The settings for Sparkplug B, if the messages are Sparkplug B: their meaning depends on earlier messages."""
     prepare: Callable[[object, int], object] | None = None
@@ -181,6 +183,11 @@ class Rule:
         """The dotted path of the field with the time; None if the rule names no field by a plain path."""
         path = self.time.path
         return path.dotted if path is not None and path.plain else None
+
+    @property
+    def inside(self) -> bool:
+        """Whether the rule maps parts of the payload, without the root."""
+        return self.iterates or self.select is not None
 
     @property
     def iterates(self) -> bool:

@@ -58,6 +58,20 @@ OBJECT = b'{"a": 1}'
         (b'{"a": 1}\n{"a": 2}\n', "ndjson", "none"),
         (b"cpu,host=a usage=1.5,n=3i 1790000000000000000", "influx", "none"),
         (b'weather temp=21.5,name="a b"\nweather temp=22', "influx", "none"),
+        (b"<p><t>21.5</t></p>", "xml", "none"),
+        ("<p><t>21.5 \u00b0C</t></p>".encode("utf-16"), "xml", "none"),
+        (b"<p", "text", "none"),
+        (b'# TYPE temp gauge\ntemp{zone="a"} 21.5 1777615200000\n', "prometheus", "none"),
+        (b'temp{zone="a"} 21.5\ntemp{zone="b"} NaN', "prometheus", "none"),
+        (b"plant.temp 21.5 1777615200", "graphite", "none"),
+        (b"temp;zone=a 21.5 1777615200", "graphite", "none"),
+        (b'level=info temp=21.5 msg="all well"\nlevel=warn temp=22', "key_value", "none"),
+        (b"T=21.5;H=40;", "key_value", "none"),
+        (b"T:21.5,H:40", "key_value", "none"),
+        (b"12:34:56", "text", "none"),
+        (b"time: 12:30", "text", "none"),
+        (b"state: on, mode: auto", "text", "none"),
+        (b"AA:BB:CC", "text", "none"),
         (b"time,temp\n2026-05-01T06:00:00Z,21.5\n", "csv", "none"),
         (b"5;3,2;ok", "csv", "none"),
         (b"1, 2, 3", "csv", "none"),
@@ -83,6 +97,11 @@ def test_csv_has_its_delimiter_and_names() -> None:
     found = sniff(b"ts;temp\n1790000000;21,5\n")
     assert (found.delimiter, found.header, found.documents) == (";", True, ({"ts": "1790000000", "temp": "21,5"},))
     assert sniff(b"1;2").documents == ({"column1": "1", "column2": "2"},)
+
+
+def test_pairs_have_their_separator_and_sign() -> None:
+    assert [(found.delimiter, found.assign) for found in map(sniff, (b"a=1 b=2", b"T:1;H:2", b"a=1&b=2"))] == [
+        ("space", "="), (";", ":"), ("&", "=")]  # fmt: skip
 
 
 def test_a_bomb_is_unpacked_only_so_far() -> None:

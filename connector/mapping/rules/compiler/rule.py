@@ -26,7 +26,7 @@ from connector.mapping.rules.compiler.values import CompiledValues, conversion_o
 from connector.mapping.rules.conditions import parse_conditions
 from connector.mapping.rules.paths import parse_path
 from connector.mapping.rules.rules import Rule
-from connector.mapping.rules.section import RuleSection
+from connector.mapping.rules.section import RuleSection, ValueSection
 from connector.mapping.rules.topics import parse_pattern
 
 BuildFormat: TypeAlias = Callable[[FormatSection, Compression], Format]
@@ -56,6 +56,7 @@ def compile_rule(section: RuleSection, build: BuildFormat | None = None, number:
     if section.preset is not None:
         (rule,) = compile_rules(section, build, number)
         return rule
+    section = _with_values_of_format(section)
     pattern = parse_pattern(section.topic or "#")
     key = None if section.key is None else parse_pattern(section.key)
     headers = tuple((name, parse_pattern(text)) for name, text in section.headers.items())
@@ -76,6 +77,7 @@ def compile_rule(section: RuleSection, build: BuildFormat | None = None, number:
         when=() if section.when is None else parse_conditions(section.when),
         skip=section.skip,
         format=None if sparkplug else _format(section, build),
+        single_items=section.format is not None and section.format.single_items,
         sparkplug=sparkplug,
         prepare=resolve if section.prepare == "senml" else None,
         select=None if section.select is None else parse_path(section.select),
@@ -99,6 +101,15 @@ def compile_rule(section: RuleSection, build: BuildFormat | None = None, number:
         publish=publishing_of(section.publish, templates),
     )
     return _with_found(rule, values)
+
+
+def _with_values_of_format(section: RuleSection) -> RuleSection:
+    """Returns the section with the values of its format, if the rule does not say which fields are values."""
+    own = () if section.format is None else section.format.own_values
+    if not own or section.iterate or section.parallel or section.other_values is not None:
+        return section
+    values = section.values or {name: ValueSection() for name in own}
+    return section.model_copy(update={"values": values, "other_values": "filter"})
 
 
 def _with_found(rule: Rule, values: CompiledValues) -> Rule:

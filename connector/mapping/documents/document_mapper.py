@@ -327,7 +327,7 @@ class DocumentMapper:
             self._learn_item(base, item.value)
         work.plan, work.place = base, ""
         work.filtered += (max(0, total - inside) if beside is None else beside) + max(0, outside)
-        if not seen and any(isinstance(path.find(selected), dict | list) for path in rule.iterate):
+        if not seen and any(isinstance(path.find(selected), dict | list) for path in (*rule.iterate, *rule.parallel)):
             return Mapped(filtered=work.filtered, skipped=True, why="null")
         if not seen:
             return _nothing(
@@ -481,13 +481,23 @@ class DocumentMapper:
 
 
 def _looked_at(rule: Rule, document: object) -> object:
-    """Returns the values that the rule names, if it takes no others and the document has some; else the document."""
-    if rule.other_values or not rule.values:
+    """Returns the parts of a document that the rule may take: the values that it names, or all but the time.
+
+    Returns the document if the rule says neither, or if the document has none of them.
+    """
+    named = not rule.other_values and bool(rule.values)
+    if not named and rule.time_path is None:
         return document
+    items = [item.value for item in items_of(rule, document)] if rule.iterates else [document]
+    if not named:
+        return [rest for item in items if (rest := _without(item, rule.time_path)) != {}] or document
     parts = [tuple(path.split(".")) if path else () for path in rule.values]
-    items = (item.value for item in items_of(rule, document)) if rule.iterates else (document,)
     found = [value for item in items for part in parts if (value := lookup(item, part)) is not MISSING]
     return found or document
+
+
+def _without(item: object, key: str | None) -> object:
+    return {name: value for name, value in item.items() if name != key} if isinstance(item, dict) else item
 
 
 def _shape_bytes(keys: Collection[str]) -> int:

@@ -11,7 +11,7 @@ from typing import Literal
 from connector.formats.format import Format
 from connector.formats.sparkplug.rule import SparkplugRule
 from connector.mapping.rules.conditions import Condition
-from connector.mapping.rules.paths import Path, parse_path
+from connector.mapping.rules.paths import Path, parse_members
 from connector.mapping.rules.templates import (
     HEADER,
     ITEM,
@@ -322,7 +322,7 @@ def _says_metadata(said: Rule | ValueRule) -> bool:
 
 def parse_variable_path(name: str) -> Path:
     """Returns the path in the payload or item that a variable names. Raises ValueError."""
-    return parse_path(name.removeprefix(PAYLOAD).removeprefix(ITEM_FIELD))
+    return parse_members(name.removeprefix(PAYLOAD).removeprefix(ITEM_FIELD))
 
 
 def everything() -> Rule:

@@ -207,7 +207,7 @@ def test_levels_that_would_make_ever_new_signals() -> None:
         ("v3/app@tenant/devices/dev1/up", b'{"end_device_ids": {}}', "The Things Stack"),
         ("homeassistant/sensor/t/state", b"21.5", "Home Assistant"),
         ("kep", b'{"timestamp": 1, "values": [{"id": "a", "v": 1, "q": true, "t": 1}]}', "Kepware IoT Gateway"),
-        ("ua", b'{"MessageId": "1", "MessageType": "ua-data", "Messages": []}', "OPC UA PubSub"),
+        ("opcua/json/data/a", b'{"MessageId": "1", "MessageType": "ua-data", "Messages": []}', "OPC UA PubSub"),
         ("s", b'[{"bn": "urn:dev:1:", "n": "temp", "u": "Cel", "v": 23.1}]', "SenML"),
         ("s", b'[{"n": "urn:dev:ow:10e2073a01080063", "v": 23.1}, {"n": "x", "vs": "y"}]', "SenML"),
         ("db", b'{"before": null, "after": {"id": 1}, "source": {}, "op": "c", "ts_ms": 1}', "Debezium"),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -103,7 +104,8 @@ def _is_unreadable(rule: DraftRule, tried: _Tried) -> bool:
     )
 
 
-def _known() -> dict[str, list[str]]:
+@cache
+def _known() -> Mapping[str, Sequence[str]]:
     """Returns setting of a rule → the names that the setting allows; only for settings of this version."""
     schema = RuleSection.model_json_schema()
     return {

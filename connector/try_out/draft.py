@@ -31,7 +31,8 @@ _FORMATS: Final = frozenset(
     {"ndjson", "xml", "csv", "influx", "prometheus", "graphite", "key_value", "messagepack", "cbor"}
 )
 """The recognised formats that `format:` names. JSON and numbers need no `format:`."""
-_WITH_LINE_TIMES: Final = ("influx", "prometheus", "graphite")
+WITH_LINE_TIMES: Final = ("influx", "prometheus", "graphite")
+"""The formats whose documents have the times of their lines."""
 _ANY_SOURCE: Final = {"type": "mqtt", "url": "mqtts://broker.example.com", "topics": ["#"]}
 _TEXTS: Final = ("number_with_unit", "decimal_comma")
 _SAID: Final = ("quality_not_read", "time_not_read", "items_named_by_guess")
@@ -148,7 +149,7 @@ def _rule(group: TopicGroup, knows: Mapping[str, Collection[str]]) -> DraftRule:
         _shaping(rule)
     if group.kind[0] in ("state", "text", "json"):
         _stating(rule)
-    if "time" not in rule.settings and group.kind[0] not in _WITH_LINE_TIMES:
+    if "time" not in rule.settings and group.kind[0] not in WITH_LINE_TIMES:
         _timing(rule)
     if any(len(seen.keys) > 1 for seen in group.topics):
         rule.settings["key"] = "#"

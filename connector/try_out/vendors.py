@@ -133,7 +133,7 @@ VENDORS: Final = (
     Vendor("Home Assistant", ("homeassistant", "homeassistantstatestream"), ("homeassistant/*",)),
     Vendor("Siemens Industrial Edge", ("siemensie",), ("ie/d/*", "ie/m/*")),
     Vendor("Siemens IIH Essentials", ("siemensiih",), (), _with(Topic=str, datapoints=list)),
-    Vendor("Clarify's data frames", ("dataframe",), (), _with(times=list, series=dict)),
+    Vendor("A gateway of Clarify's data frames", ("dataframe",), (), _with(times=list, series=dict)),
     Vendor("United Manufacturing Hub", ("umh",), ("umh/v1/*",)),
     Vendor("United Manufacturing Hub in Kafka", ("umhkafka",), ("umh.messages",)),
     Vendor("Victron Venus OS", ("victron",), ("N/*/*/*",)),

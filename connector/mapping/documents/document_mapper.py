@@ -486,11 +486,12 @@ def _looked_at(rule: Rule, document: object) -> object:
     Returns the document if the rule says neither, or if the document has none of them.
     """
     named = not rule.other_values and bool(rule.values)
-    if not named and rule.time_path is None:
+    time = rule.time.path
+    if not named and (time is None or not time.plain):
         return document
     items = [item.value for item in items_of(rule, document)] if rule.iterates else [document]
     if not named:
-        return [rest for item in items if (rest := _without(item, rule.time_path)) != {}] or document
+        return [rest for item in items if (rest := _without(item, time.dotted if time else "")) != {}] or document
     parts = [tuple(path.split(".")) if path else () for path in rule.values]
     found = [value for item in items for part in parts if (value := lookup(item, part)) is not MISSING]
     return found or document

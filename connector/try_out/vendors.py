@@ -22,12 +22,17 @@ class Vendor:
     """Patterns (with `*`) of the vendor's topics; empty if any topic is possible."""
     payload: Callable[[object], bool] | None = None
     """Returns whether a document is from this vendor; None if any document is possible."""
+    headers: frozenset[str] = frozenset()
+    """Names of headers that each message has; empty if any headers are possible."""
     whole: str | None = None
     """The pattern of all topics of the vendor, if one rule has to take all topics; else None."""
 
     def is_it(self, seen: TopicSeen) -> bool:
         """Returns whether the messages of this topic are from this vendor."""
         if self.topics and not any(fnmatchcase(seen.topic, pattern) for pattern in self.topics):
+            return False
+        named = [{name for name, _ in record.headers} for record in seen.records]
+        if self.headers and not (named and all(map(self.headers.issubset, named))):
             return False
         return self.payload is None or any(map(self.payload, seen.documents))
 
@@ -145,6 +150,8 @@ VENDORS: Final = (
     Vendor("Teltonika", ("teltonika",), ("*/data",), _teltonika),
     Vendor("OpenTelemetry", ("otlp",), (), _with(resourceMetrics=list)),
     Vendor("CloudEvents", ("cloudevents",), (), _with(specversion=str, source=str, type=str)),
+    Vendor("CloudEvents", ("cloudevents",), headers=frozenset({"ce_source", "ce_type"})),
+    Vendor("CloudEvents", ("cloudevents",), headers=frozenset({"specversion", "source", "type"})),
     Vendor("Telegraf", ("telegraf",), (), _telegraf),
     Vendor("EMQX Neuron", ("neuron",), (), _neuron),
     Vendor("Litmus Edge", ("litmus",), (), _with(deviceName=str, tagName=str, registerId=str)),

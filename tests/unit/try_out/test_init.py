@@ -224,6 +224,7 @@ def test_who_publishes_like_this(topic: str, payload: bytes, name: str) -> None:
 def test_nobody_in_particular_publishes_like_this() -> None:
     assert vendor_of([seen("plant/press", b'{"v": 1}')]) is None
     assert vendor_of([seen("s", b'[{"a": 1}]')]) is None
+    assert vendor_of([TopicSeen("s", 1, 0, [], [])]) is None
     assert vendor_of([seen("tele/a"), seen("plant/b")]) is None
 
 

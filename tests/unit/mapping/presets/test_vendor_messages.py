@@ -61,11 +61,14 @@ def test_a_message_of_the_product_becomes_its_samples(preset: str, message: dict
 
 @pytest.mark.parametrize("preset", MESSAGES)
 def test_init_knows_the_product(preset: str) -> None:
-    observed = Observed()
-    messages = [message for message in MESSAGES[preset] if message.get("init", True) and "headers" not in message]
-    for message in messages:
-        key = message["key"].encode() if "key" in message else None
-        observed.add("", Record(message["topic"], payload_of(message), ARRIVAL, key=key))
-    found = draft(observed, SOURCES[any("key" in message for message in messages)])
-    assert {rule.settings.get("preset") for rule in found.rules} == {preset}
-    assert found.without_rule == []
+    messages = [message for message in MESSAGES[preset] if message.get("init", True)]
+    by_headers = [message for message in messages if "headers" in message]
+    for some in ([message for message in messages if message not in by_headers], *([one] for one in by_headers)):
+        observed = Observed()
+        for message in some:
+            key = message["key"].encode() if "key" in message else None
+            headers = tuple(message.get("headers", {}).items())
+            observed.add("", Record(message["topic"], payload_of(message), ARRIVAL, key=key, headers=headers))
+        found = draft(observed, SOURCES[any("key" in message for message in some)])
+        assert {rule.settings.get("preset") for rule in found.rules} == {preset}
+        assert found.without_rule == []

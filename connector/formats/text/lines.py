@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from io import StringIO
 
 from connector.formats.documents import DocumentCollector
 from connector.formats.format import Documents, PayloadError
@@ -16,7 +17,7 @@ def decode_lines(payload: bytes, read: Callable[[str], object]) -> Documents:
     Raises `PayloadError`, as `read` does for its line.
     """
     gathered = DocumentCollector()
-    for number, line in enumerate(decode_text(payload).strip("\0").split("\n"), 1):
+    for number, line in enumerate(StringIO(decode_text(payload).strip("\0")), 1):
         text = line.strip()
         if not text:
             continue

@@ -82,6 +82,8 @@ class Reason(StrEnum):
     INVALID_TEXT = "invalid_text"
     INVALID_ROW = "invalid_row"
     INVALID_LINE_PROTOCOL = "invalid_line_protocol"
+    INVALID_LINE = "invalid_line"
+    INVALID_XML = "invalid_xml"
     INVALID_MESSAGEPACK = "invalid_messagepack"
     INVALID_CBOR = "invalid_cbor"
     INVALID_BINARY = "invalid_binary"

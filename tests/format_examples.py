@@ -25,10 +25,14 @@ from connector.formats.schema.avro import AvroFormat
 from connector.formats.schema.json_schema import JsonSchemaFormat
 from connector.formats.schema.protobuf import ProtobufFormat
 from connector.formats.text.csv_rows import CsvFormat
+from connector.formats.text.graphite import GraphiteFormat
 from connector.formats.text.influx import InfluxFormat
 from connector.formats.text.json_payload import JsonFormat
+from connector.formats.text.key_value import KeyValueFormat
 from connector.formats.text.ndjson import NdjsonFormat
+from connector.formats.text.prometheus import PrometheusFormat
 from connector.formats.text.text import TextFormat
+from connector.formats.text.xml_elements import XmlFormat
 from connector.mapping.documents.decode import decode_fields
 from connector.mapping.rules.decoding import DecodeStep, parse_parts
 from connector.records import Reason
@@ -140,6 +144,23 @@ EXAMPLES = {
     "influx": Example(
         InfluxFormat(), b'# c\nm\\ x,t=a\\,b v=1.5,i=-3i,u=4u,b=t,s="q\\"x\\\\\n" 1556813561098000000\nbad\nm v=1\r\n'
     ),
+    "prometheus": Example(
+        PrometheusFormat(),
+        b'# TYPE h histogram\n# UNIT h seconds\nh_bucket{le="0.5",a="x\\"y"} 3 1714564800000 # {t="1"} 0.4\n'
+        b'{"a.b", zone="n",} NaN\nx{ 1\nup 1e0 1714564800.5\n# EOF\n',
+    ),
+    "graphite": Example(GraphiteFormat(), b"a.b 21.5 1714564800\na;x=1;y=z -3 -1\nbad\na nan 1714564800.5\n"),
+    "key_value": Example(KeyValueFormat(), b'a=1.5 b=on c="x \\"y\\" z" d e= id=007\nbad\nok=true\n'),
+    "key_value of a device": Example(
+        KeyValueFormat(separator=";", assign=":", decimal=","), b"T: 21,5; H: 40;\r\nT:2\n"
+    ),
+    "key_value in lines": Example(KeyValueFormat(separator="\n"), b'a = 1\nb="x\ny"\n\nc=\n'),
+    "xml": Example(
+        XmlFormat(),
+        '<?xml version="1.0" encoding="ISO-8859-1"?><!-- c --><m:p xmlns:m="u" at="2024-05-01T12:00:00Z"><t id="ø">1.5'
+        "<![CDATA[<]]>&amp;&#65;</t><t id='b'/><on>true</on><e/></m:p>".encode("latin-1"),
+    ),
+    "xml without a root": Example(XmlFormat(attribute_prefix="@"), b'<a>1</a>\n<b a="1"><a>2</a></b><b><c>3</c>x</b>'),
     "messagepack": Example(
         MessagePackFormat(), msgpack.packb({**_TREE, "x": msgpack.ExtType(7, b"ab")}, datetime=True)
     ),

@@ -19,10 +19,14 @@ from connector.formats.section import MAX_PAYLOAD, NO_REGISTRIES, FormatSection,
 from connector.formats.sparkplug.section import SparkplugFormatSection
 from connector.formats.text.sections import (
     CsvFormatSection,
+    GraphiteFormatSection,
     InfluxFormatSection,
     JsonFormatSection,
+    KeyValueFormatSection,
     NdjsonFormatSection,
+    PrometheusFormatSection,
     TextFormatSection,
+    XmlFormatSection,
 )
 from connector.records import Reason
 from connector.settings import Catalogue
@@ -40,7 +44,11 @@ FORMATS: Final = Catalogue(
         NdjsonFormatSection,
         TextFormatSection,
         CsvFormatSection,
+        KeyValueFormatSection,
+        XmlFormatSection,
         InfluxFormatSection,
+        PrometheusFormatSection,
+        GraphiteFormatSection,
         MessagePackFormatSection,
         CborFormatSection,
         BinaryFormatSection,

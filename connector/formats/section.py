@@ -31,6 +31,16 @@ class FormatSection(Section):
     reasons: ClassVar[Mapping[str, str]] = {}
     """Reason of dead letters that only this format has → a remedy, for people."""
 
+    own_input: ClassVar[str] = ""
+    """What tells the values of the documents apart in the default input ID, as a template: `{payload.series}:{field}`.
+
+    Empty: the path of the value does.
+    """
+    own_values: ClassVar[tuple[str, ...]] = ()
+    """The only fields of the documents that are values, if the rule names none; empty: any field may be one."""
+    single_items: ClassVar[bool] = False
+    """Whether a list of one item is written as this item: an object with a name is then an item at any place."""
+
     type: str = Field(description="The format.")
 
     def build(self, registry: Registries = NO_REGISTRIES, max_payload: int = MAX_PAYLOAD) -> Format:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -37,8 +38,12 @@ from connector.try_out.time_fields import TimeField, find_time
 from connector.try_out.vendors import Vendor, preset_for, vendor_of
 from connector.try_out.written_times import written_time
 
-_FORMATS: Final = {"ndjson": "ndjson", "csv": "csv", "influx": "influx", "messagepack": "messagepack", "cbor": "cbor"}
-"""Recognised format → the name in `format:`. JSON and numbers need no `format:`."""
+_FORMATS: Final = frozenset(
+    {"ndjson", "xml", "csv", "influx", "prometheus", "graphite", "key_value", "messagepack", "cbor"}
+)
+"""The recognised formats that `format:` names. JSON and numbers need no `format:`."""
+WITH_LINE_TIMES: Final = ("influx", "prometheus", "graphite")
+"""The formats whose documents have the times of their lines."""
 _ANY_SOURCE: Final = {"type": "mqtt", "url": "mqtts://broker.example.com", "topics": ["#"]}
 _TEXTS: Final = ("number_with_unit", "decimal_comma")
 _SAID: Final = ("quality_not_read", "time_not_read", "items_named_by_guess", "local_time", "time_in_key")
@@ -112,7 +117,8 @@ def _is_unreadable(rule: DraftRule, tried: _Tried) -> bool:
     )
 
 
-def _known() -> dict[str, list[str]]:
+@cache
+def _known() -> Mapping[str, Sequence[str]]:
     """Returns setting of a rule → the names that the setting allows; only for settings of this version."""
     schema = RuleSection.model_json_schema()
     return {
@@ -156,7 +162,7 @@ def _rule(group: TopicGroup, knows: Mapping[str, Collection[str]]) -> DraftRule:
         _shaping(rule)
     if not decodes and group.kind[0] in ("state", "text", "json"):
         _stating(rule)
-    if "time" not in rule.settings and group.kind[0] not in ("influx", "graphite"):
+    if "time" not in rule.settings and group.kind[0] not in WITH_LINE_TIMES:
         _timing(rule)
     if any(len(seen.keys) > 1 for seen in group.topics):
         rule.settings["key"] = "#"
@@ -209,11 +215,11 @@ def _decoding(rule: DraftRule, knows: Mapping[str, Collection[str]]) -> None:
             rule.settings["compression"] = compression
         else:
             rule.notes.append(f"the payloads are compressed ({compression}); this version cannot unpack such payloads")
-    name = _FORMATS.get(format_)
-    if format_ in _TEXTS or format_ == "graphite":
+    name = format_
+    if format_ in _TEXTS:
         _decoding_text(rule, format_)
         return
-    if name is None:
+    if name not in _FORMATS:
         return
     if name not in knows.get("format", ()):
         rule.notes.append(f"the payloads are {name}; this version cannot read this format")
@@ -221,6 +227,9 @@ def _decoding(rule: DraftRule, knows: Mapping[str, Collection[str]]) -> None:
     first = next(seen for seen in rule.group.topics[0].sniffed if seen.format == format_)
     if name == "csv":
         _column_times(rule, first.documents)
+    if name == "key_value":
+        rule.settings["format"] = {"type": name, "separator": first.delimiter, "assign": first.assign}
+        return
     if name != "csv" or (first.delimiter == "," and first.header):
         rule.settings["format"] = name
         return
@@ -259,13 +268,9 @@ def _decoding_fields(rule: DraftRule) -> bool:
 
 
 def _decoding_text(rule: DraftRule, format_: str) -> None:
-    """Sets the format for numbers in text: with units, with decimal commas, or in lines of Graphite."""
+    """Sets the format for numbers in text: with units, or with decimal commas."""
     texts = [str(document).strip() for seen in rule.group.topics for document in seen.documents]
-    if format_ == "graphite":
-        columns = {"type": "csv", "delimiter": " ", "columns": ["name", "value", "time"]}
-        rule.settings |= {"format": columns, "input": "{payload.name}", "values": {"value": {}}}
-        rule.notes.append("lines of Graphite: name, value and time")
-    elif format_ == "decimal_comma":
+    if format_ == "decimal_comma":
         rule.settings["format"] = {"type": "text", "decimal": ","}
         rule.notes.append("taken for one number with a decimal comma; if each text is two numbers, write format: csv")
     else:

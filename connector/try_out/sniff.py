@@ -15,9 +15,16 @@ import msgspec
 import orjson
 from backports import zstd
 
-from connector.formats.format import PayloadError
+from connector.formats.format import BadDocument, Documents, PayloadError
+from connector.formats.section import FormatSection
 from connector.formats.text.characters import decode_text
 from connector.formats.text.json_payload import JsonFormat
+from connector.formats.text.sections import (
+    GraphiteFormatSection,
+    KeyValueFormatSection,
+    PrometheusFormatSection,
+    XmlFormatSection,
+)
 from connector.mapping.documents.decode_hints import Packed, unpacked
 
 _MAX_UNPACKED: Final = 4 * 1024 * 1024
@@ -27,7 +34,19 @@ _FIELD: Final = r"[^\s=,]+=(\"[^\"]*\"|[^\s,\"]+)"
 _INFLUX: Final = re.compile(rf"[^\s,=#{{\[][^\s,=]*(,[^\s=,]+=[^\s=,]+)* {_FIELD}(,{_FIELD})*( -?\d+)?")
 _STATES: Final = ("on", "off", "true", "false", "open", "closed", "online", "offline")
 _DECIMAL_COMMA: Final = re.compile(r"[+-]?\d+,\d+")
-_GRAPHITE: Final = re.compile(r"[^\s,;=]+\.[^\s,;=]+ [+-]?\d+(\.\d*)?([eE][+-]?\d+)? \d{9,13}")
+_GRAPHITE: Final = re.compile(
+    r"[^\s,;=]+(\.[^\s,;=]+|(;[^\s,;=]+=[^\s;]+)+) [+-]?\d+(\.\d*)?([eE][+-]?\d+)? (\d{9,13}|-1)"
+)
+_PROMETHEUS: Final = re.compile(r"# (TYPE [^\s]+ (counter|gauge|histogram|summary|untyped|unknown)|HELP [^\s]+ .*)")
+_LABELLED: Final = re.compile(r'[A-Za-z_:][\w:]*\{([A-Za-z_]\w*="[^"]*",?)+\} \S+( \d+(\.\d+)?)?', re.ASCII)
+_PAIR: Final = r"[A-Za-z_][\w.\-]*\s*{sign}\s*(\"[^\"]*\"|[^\s{between}={sign}\"]*)"
+_PAIRS: Final = tuple(
+    (name, sign, re.compile(f"{pair}({joint}{pair})+({joint})?"))
+    for sign in "=:"
+    for name, joint in (("space", r"[ \t]+"), *((mark, rf"\s*[{mark}]\s*") for mark in (";", ",", "&", "|")))
+    for pair in (_PAIR.format(sign=sign, between="" if name == "space" else name),)
+)
+"""(separator, sign between key and value, pattern of a line of such pairs), the likeliest first."""
 _DELIMITERS: Final = (";", "\t", ",")
 """The order counts: if another delimiter divides all rows, a comma belongs to a decimal number or to a text."""
 _LINES_LOOKED_AT: Final = 20
@@ -39,19 +58,21 @@ class Sniffed:
     """The probable content of a payload."""
 
     format: str
-    """`json`, `ndjson`, `number`, `number_with_unit`, `decimal_comma`, `text`, `state`, `csv`, `influx`, `graphite`,
-    `messagepack`, `cbor`, `binary`, `empty`."""
+    """`json`, `ndjson`, `xml`, `number`, `number_with_unit`, `decimal_comma`, `text`, `state`, `csv`, `influx`,
+    `prometheus`, `graphite`, `key_value`, `messagepack`, `cbor`, `binary`, `empty`."""
     compression: str = "none"
     documents: tuple[object, ...] = ()
     """The decoded documents, if the format is known: trees of objects, lists and values."""
     delimiter: str = ","
-    """The delimiter of CSV."""
+    """The delimiter of CSV, or what stands between pairs, as in the format `key_value`."""
     header: bool = True
     """Whether the first row of CSV names the columns."""
     options: tuple[tuple[str, object], ...] = ()
     """(name, value) of each setting that the format JSON needs: `lenient`, `encoding`."""
     decode: tuple[Packed, ...] = ()
     """The fields that hold payloads in their texts; `documents` have them decoded."""
+    assign: str = "="
+    """What stands between a key and its value in `key_value`."""
 
 
 def sniff(payload: bytes) -> Sniffed:
@@ -59,7 +80,7 @@ def sniff(payload: bytes) -> Sniffed:
     if not payload.strip():
         return Sniffed("empty")
     compression, content = _unpacked(payload)
-    found = replace(_of_text(content) or _of_bytes(content), compression=compression)
+    found = replace(_xml(content) or _of_text(content) or _of_bytes(content), compression=compression)
     if found.format not in ("json", "ndjson", "messagepack", "cbor", "text"):
         return found
     decoded = [unpacked(document) for document in found.documents]
@@ -142,15 +163,58 @@ def _of_lines(lines: list[str]) -> Sniffed | None:
         return None
     if len(lines) == 1 and _DECIMAL_COMMA.fullmatch(lines[0]):  # and 55,5 is no such row either
         return Sniffed("decimal_comma", documents=(lines[0],))
-    return _ndjson(lines) or _graphite(lines) or _influx(lines) or _csv(lines)
+    return (
+        _ndjson(lines) or _graphite(lines) or _prometheus(lines) or _influx(lines) or _key_value(lines) or _csv(lines)
+    )
+
+
+def _xml(content: bytes) -> Sniffed | None:
+    if b"<" not in content[:200] or content.lstrip(b"\xef\xbb\xbf\xff\xfe \t\r\n\0")[:1] != b"<":
+        return None
+    return _read(XmlFormatSection(type="xml"), content)
 
 
 def _graphite(lines: list[str]) -> Sniffed | None:
     some = [line.strip() for line in lines[:_LINES_LOOKED_AT] if line.strip()]
     if not some or not all(map(_GRAPHITE.fullmatch, some)):
         return None
-    rows = [dict(zip(("name", "value", "time"), line.split(" "), strict=True)) for line in some]
-    return Sniffed("graphite", documents=tuple(rows), delimiter=" ", header=False)
+    return _read(GraphiteFormatSection(type="graphite"), "\n".join(some).encode())
+
+
+def _prometheus(lines: list[str]) -> Sniffed | None:
+    some = [line.strip() for line in lines[:_LINES_LOOKED_AT] if line.strip()]
+    if not any(_PROMETHEUS.match(line) or _LABELLED.fullmatch(line) for line in some):
+        return None
+    return _read(PrometheusFormatSection(type="prometheus"), "\n".join(some).encode())
+
+
+def _key_value(lines: list[str]) -> Sniffed | None:
+    some = [line.strip() for line in lines[:_LINES_LOOKED_AT] if line.strip()]
+    for separator, sign, pattern in _PAIRS:
+        if some and all(map(pattern.fullmatch, some)):
+            section = KeyValueFormatSection.model_validate(
+                {"type": "key_value", "separator": separator, "assign": sign}
+            )
+            found = _read(section, "\n".join(some).encode())
+            if found is not None and any(map(_has_number, found.documents)):
+                return replace(found, delimiter=separator, assign=sign)
+    return None
+
+
+def _has_number(document: object) -> bool:
+    return isinstance(document, dict) and any(type(value) in (int, float) for value in document.values())
+
+
+def _read(section: FormatSection, content: bytes) -> Sniffed | None:
+    """Returns the documents of a payload in this format; None if it cannot be read without a mistake."""
+    try:
+        found = section.build().decode(content)
+    except PayloadError:
+        return None
+    documents = tuple(found) if isinstance(found, Documents) else (found,)
+    if any(isinstance(document, BadDocument) for document in documents):
+        return None
+    return Sniffed(section.type, documents=documents)
 
 
 def _ndjson(lines: list[str]) -> Sniffed | None:

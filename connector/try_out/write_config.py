@@ -9,7 +9,7 @@ from typing import Final
 
 from connector.terminal.text import shown
 from connector.try_out.address import PASSWORDS
-from connector.try_out.draft import Draft, DraftRule
+from connector.try_out.draft import WITH_LINE_TIMES, Draft, DraftRule
 
 _PLAIN: Final = re.compile(r"[A-Za-z][A-Za-z0-9_./\-]*")
 _WORDS_OF_YAML: Final = ("true", "false", "null", "yes", "no", "on", "off", "y", "n")
@@ -170,7 +170,7 @@ def _time(rule: DraftRule) -> str:
     found = rule.time
     if "preset" in rule.settings:
         return "the time that the preset takes"
-    if rule.settings.get("format") == "influx":
+    if rule.settings.get("format") in WITH_LINE_TIMES:
         return "the time of each line"
     if found is None:
         return "none in the payload, so the time of arrival counts (Kafka: the time of the record)"
@@ -180,6 +180,10 @@ def _time(rule: DraftRule) -> str:
 
 def _suggestions(rule: DraftRule, indent: str) -> Iterator[str]:
     """Yields settings to add next, as comments: a person only has to remove the `#`."""
+    if rule.settings.get("format") in ("prometheus", "graphite"):
+        yield f"{indent}# name: {_flow('{payload.series}')}"
+        yield f"{indent}# values: {{ value: {{ unit: … }} }}"
+        return
     names = [level.name for level in rule.group.levels if not level.looks_like_an_id]
     levels = " ".join("{" + name + "}" for name in names)
     fields = _numbers(rule)

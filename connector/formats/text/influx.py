@@ -16,6 +16,7 @@ from typing import Final
 from connector.formats.documents import DocumentCollector
 from connector.formats.format import Documents, PayloadError
 from connector.formats.text.characters import decode_text
+from connector.formats.text.series import series_of
 from connector.records import Reason
 
 # No pattern backtracks: each character of a text is read once.
@@ -95,7 +96,7 @@ class InfluxFormat:
             "measurement": name,
             "tags": tags,
             "fields": fields,
-            "series": "/".join([_quoted(name), *(f"{_quoted(key)}:{_quoted(str(tags[key]))}" for key in sorted(tags))]),
+            "series": series_of(name, tags),
         }
         if line.spaces() and not line.is_at_end():
             document["time"] = self._time(line)
@@ -193,11 +194,6 @@ class _Line:
 def _after(pattern: re.Pattern[str], text: str, position: int) -> int:
     found = pattern.match(text, position)
     return found.end() if found else position
-
-
-def _quoted(part: str) -> str:
-    """A part of a series; the characters that separate parts are escaped."""
-    return part.replace("%", "%25").replace("/", "%2F").replace(":", "%3A")
 
 
 def _unescaped(text: str) -> str:

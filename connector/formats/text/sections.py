@@ -1,8 +1,8 @@
-"""The sections of the text formats: JSON, lines of JSON, a bare value, CSV, InfluxDB line protocol."""
+"""The sections of the text formats: JSON, XML, a bare value, rows, and the notations that are read by the line."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, ClassVar, Final, Literal, Self, TypeAlias
 
 from pydantic import Field, field_validator, model_validator
 
@@ -18,6 +18,7 @@ Encoding: TypeAlias = Literal[
 _ENCODING: Final = (
     "How the text is written as bytes. With `utf-8`, UTF-16 and UTF-32 are recognised by their byte order marks."
 )
+_OF_A_SERIES: Final = "{payload.series}"
 
 
 class JsonFormatSection(FormatSection):
@@ -147,6 +148,7 @@ class InfluxFormatSection(FormatSection):
     cannot be read does not affect other lines.
     """
 
+    own_input: ClassVar[str] = "{payload.series}:{field}"
     type: Literal["influx"] = Field(description="The payload is InfluxDB line protocol.")
     precision: Literal["ns", "us", "ms", "s"] = Field(default="ns", description="The unit of the lines' timestamps.")
 
@@ -155,3 +157,91 @@ class InfluxFormatSection(FormatSection):
         from connector.formats.text.influx import InfluxFormat  # noqa: PLC0415
 
         return InfluxFormat(precision=self.precision)
+
+
+class PrometheusFormatSection(FormatSection):
+    """The text formats of Prometheus and OpenMetrics: each line with a number is a document.
+
+    The document has `name`, `labels`, `series` (both together) and `value`, and `time`, `type`, `unit` and `help` where
+    they are known. A line that cannot be read does not affect other lines.
+    """
+
+    own_input: ClassVar[str] = _OF_A_SERIES
+    own_values: ClassVar[tuple[str, ...]] = ("value",)
+    type: Literal["prometheus"] = Field(description="The payload is Prometheus' or OpenMetrics' text.")
+
+    def build(self, registry: Registries = NO_REGISTRIES, max_payload: int = MAX_PAYLOAD) -> Format:
+        """The format with these settings."""
+        from connector.formats.text.prometheus import PrometheusFormat  # noqa: PLC0415
+
+        return PrometheusFormat()
+
+
+class GraphiteFormatSection(FormatSection):
+    """Graphite's plain text: each line is a document of `name`, `tags`, `series` (both together), `value` and `time`.
+
+    A line that cannot be read does not affect other lines.
+    """
+
+    own_input: ClassVar[str] = _OF_A_SERIES
+    own_values: ClassVar[tuple[str, ...]] = ("value",)
+    type: Literal["graphite"] = Field(description="The payload is lines of Graphite.")
+
+    def build(self, registry: Registries = NO_REGISTRIES, max_payload: int = MAX_PAYLOAD) -> Format:
+        """The format with these settings."""
+        from connector.formats.text.graphite import GraphiteFormat  # noqa: PLC0415
+
+        return GraphiteFormat()
+
+
+class KeyValueFormatSection(FormatSection):
+    """Pairs of keys and values, such as logfmt: each line is a document.
+
+    With `separator: newline`, the whole payload is one document.
+    """
+
+    type: Literal["key_value"] = Field(description="The payload is pairs such as `temp=21.5`.")
+    separator: Literal["space", "tab", "newline", ",", ";", "&", "|"] = Field(
+        default="space", description="What stands between pairs; `space`: any blanks.", examples=[";"]
+    )
+    assign: Literal["=", ":"] = Field(default="=", description="What stands between a key and its value.")
+    decimal: Literal[".", ","] = Field(default=".", description="The decimal sign of numbers.")
+
+    @model_validator(mode="after")
+    def _unambiguous(self) -> Self:
+        if self.separator == self.decimal:
+            raise ValueError("separator and decimal are both ','; what stands between the pairs?")
+        return self
+
+    def build(self, registry: Registries = NO_REGISTRIES, max_payload: int = MAX_PAYLOAD) -> Format:
+        """The format with these settings."""
+        from connector.formats.text.key_value import KeyValueFormat  # noqa: PLC0415
+
+        separator = {"space": " ", "tab": "\t", "newline": "\n"}.get(self.separator, self.separator)
+        return KeyValueFormat(separator=separator, assign=self.assign, decimal=self.decimal)
+
+
+class XmlFormatSection(FormatSection):
+    """XML: one document a payload, a tree of the names of elements and attributes.
+
+    A payload with a document type, and so with entities of its own, is refused.
+    """
+
+    single_items: ClassVar[bool] = True
+    type: Literal["xml"] = Field(description="The payload is XML.")
+    attribute_prefix: str = Field(
+        default="",
+        max_length=10,
+        description="What stands before the names of attributes, where an element has an attribute and an element of "
+        "the same name.",
+        examples=["@"],
+    )
+    encoding: Encoding | None = Field(
+        default=None, description="How the text is written as bytes. Default: as the payload declares it."
+    )
+
+    def build(self, registry: Registries = NO_REGISTRIES, max_payload: int = MAX_PAYLOAD) -> Format:
+        """The format with these settings."""
+        from connector.formats.text.xml_elements import XmlFormat  # noqa: PLC0415
+
+        return XmlFormat(attribute_prefix=self.attribute_prefix, encoding=self.encoding)

@@ -27,7 +27,7 @@ from connector.mapping.documents.shapes import Shape, flat_of
 from connector.mapping.documents.tolerances import Tolerances
 from connector.mapping.documents.walk import NO_TIME, Walker, Work, leaves, shortened, shown_value
 from connector.mapping.plans import Plan, header_of, item_texts, record_texts, template_text
-from connector.mapping.rules.paths import MISSING
+from connector.mapping.rules.paths import MISSING, lookup
 from connector.mapping.rules.rules import (
     ARRIVAL_TIME,
     AUTO_TIME,
@@ -283,7 +283,7 @@ class DocumentMapper:
         if work.unused_time and any(sample[1] == record.time_us for sample in work.samples):
             self._shared.unused_time(plan, work.unused_time)
         if not work.samples and not work.rejects and not work.skipped:
-            why = nothing_because(value, drops_text=plan.rule.drops_text)
+            why = nothing_because(_looked_at(plan.rule, value), drops_text=plan.rule.drops_text)
             if why:
                 return Mapped(filtered=work.filtered, skipped=True, why=why)
             return _nothing(f"no number or boolean in {shown_value(value)}; nothing to store", work.filtered)
@@ -366,7 +366,7 @@ class DocumentMapper:
                 self._learn_item(base, value)
         work.plan, work.place = base, ""
         work.filtered += (max(0, total - inside) if beside is None else beside) + max(0, outside)
-        if not seen and any(isinstance(path.find(selected), dict | list) for path in rule.iterate):
+        if not seen and any(isinstance(path.find(selected), dict | list) for path in (*rule.iterate, *rule.parallel)):
             return Mapped(filtered=work.filtered, skipped=True, why="null")
         if not seen:
             return _nothing(
@@ -554,6 +554,27 @@ def _combined(
     work.rejects += [replace(one, path=f"{place}.{one.path}") for one in rejects] if place else rejects
     work.filtered += filtered
     return document
+
+
+def _looked_at(rule: Rule, document: object) -> object:
+    """Returns the parts of a document that the rule may take: the values that it names, or all but the time.
+
+    Returns the document if the rule says neither, or if the document has none of them.
+    """
+    named = not rule.other_values and bool(rule.values)
+    time = rule.time.path
+    if not named and (time is None or not time.plain):
+        return document
+    items = [item.value for item in items_of(rule, document)] if rule.iterates else [document]
+    if not named:
+        return [rest for item in items if (rest := _without(item, time.dotted if time else "")) != {}] or document
+    parts = [tuple(path.split(".")) if path else () for path in rule.values]
+    found = [value for item in items for part in parts if (value := lookup(item, part)) is not MISSING]
+    return found or document
+
+
+def _without(item: object, key: str | None) -> object:
+    return {name: value for name, value in item.items() if name != key} if isinstance(item, dict) else item
 
 
 def _shape_bytes(keys: Collection[str]) -> int:

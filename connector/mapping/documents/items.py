@@ -7,7 +7,7 @@ arrays. Items may have items in them: each path of `iterate` leads on from an it
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from connector.formats.format import PayloadError
 from connector.mapping.documents.walk import leaves
@@ -15,6 +15,8 @@ from connector.mapping.plans import template_text
 from connector.mapping.rules.paths import MISSING, Path
 from connector.mapping.rules.rules import Rule
 from connector.records import Reason
+
+_MOST_SAID: Final = 5
 
 
 class PayloadItem(NamedTuple):
@@ -98,14 +100,21 @@ def _named(item: PayloadItem, name: Path | None) -> PayloadItem:
 def _rows(paths: tuple[Path, ...], around: Iterator[PayloadItem]) -> Iterator[PayloadItem]:
     names = [path.parts[-1] if path.parts else path.text for path in paths]
     for item in around:
-        columns = [path.find(item.value) for path in paths]
-        lengths = {}
-        for path, column in zip(paths, columns, strict=True):
-            if not isinstance(column, list):
-                raise PayloadError(Reason.WRONG_STRUCTURE, f"parallel: there is no array at {path.text!r}")
-            lengths[path.text] = len(column)
-        if len(set(lengths.values())) > 1:
-            said = ", ".join(f"{path} has {length}" for path, length in lengths.items())
+        columns: dict[str, list[object]] = {}
+        places: dict[str, str] = {}
+        for path, name in zip(paths, names, strict=True):
+            found = path.find(item.value)
+            several = found if isinstance(found, dict) else {name: found}
+            for key, column in several.items():
+                where = path.text if several is not found else f"{path.text}.{key}"
+                if not isinstance(column, list):
+                    raise PayloadError(Reason.WRONG_STRUCTURE, f"parallel: there is no array at {where!r}")
+                if key in columns:
+                    raise PayloadError(Reason.WRONG_STRUCTURE, f"parallel: two arrays are called {key!r}")
+                columns[key], places[key] = column, where
+        if len({len(column) for column in columns.values()}) > 1:
+            said = ", ".join(f"{places[key]} has {len(columns[key])}" for key in list(columns)[:_MOST_SAID])
             raise PayloadError(Reason.WRONG_STRUCTURE, f"parallel: the arrays differ in length ({said} elements)")
-        for index, row in enumerate(zip(*columns, strict=True)):
-            yield PayloadItem(item.names, index, dict(zip(names, row, strict=True)), (item.value, *item.outer))
+        keys = tuple(columns)
+        for index, row in enumerate(zip(*columns.values(), strict=True)):
+            yield PayloadItem(item.names, index, dict(zip(keys, row, strict=True)), (item.value, *item.outer))

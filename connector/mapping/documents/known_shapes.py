@@ -10,11 +10,11 @@ from collections.abc import Callable
 from math import isfinite
 from typing import Final
 
-from connector.mapping.documents.field_names import is_plural, meaning
+from connector.mapping.documents.field_names import meaning
 from connector.mapping.documents.item_names import item_name
 from connector.mapping.documents.places import is_odd, last_key, segment
 from connector.mapping.documents.shapes import TIME, Shape
-from connector.mapping.documents.walk import LONGEST_PLACE, MAX_DEPTH, repeated_places
+from connector.mapping.documents.walk import LONGEST_PLACE, MAX_DEPTH, is_item, repeated_places
 from connector.mapping.plans import NO_VALUE_RULE, Plan, value_of, value_rule
 from connector.mapping.rules.paths import MISSING
 from connector.mapping.rules.rules import AUTO_TIME, TimeSource
@@ -163,7 +163,7 @@ class KnownShapes:
             at = prefix + segment(key)
             conversions.append(plan.conversions.get(at))
             if isinstance(value, dict):
-                if is_plural(key) and item_name(value).parts:
+                if is_item(rule, at) and (item_name(value).parts or any(meaning(inner).names for inner in value)):
                     return None  # the name of the inner object is a part of the place
                 inner = self.learn_shape(plan, value, at, depth + 1)
                 if inner is None or inner is NOT_YET:

@@ -26,7 +26,7 @@ from connector.mapping.documents.item_names import (
 from connector.mapping.documents.places import is_odd, item_segment, join, last_key, segment, shown
 from connector.mapping.observations import Observation, Observations
 from connector.mapping.plans import NO_VALUE_RULE, Plan, value_of, value_rule
-from connector.mapping.rules.rules import AUTO_TIME
+from connector.mapping.rules.rules import AUTO_TIME, Rule
 from connector.mapping.rules.values import DECIMAL_TEXT, NOT_FINITE, Conversion, ValueRejectedError
 from connector.mapping.time.times import (
     LEAST_EPOCH,
@@ -123,6 +123,11 @@ class Work:
         """(`id` of the source of a time, `id` of an object around items) → the time in this object, or MISSING."""
         self.ambiguous: frozenset[str] = frozenset()
         """Shown places that several values of this document share."""
+
+
+def is_item(rule: Rule, path: str) -> bool:
+    """Whether an object with a name at this place is an item: some senders write a list of one item as this item."""
+    return is_plural(last_key(path)) or (rule.single_items and ("." in path or rule.inside))
 
 
 class OutOfRangeError(TimeError):
@@ -310,8 +315,8 @@ class Walker:
                 )
             elif isinstance(value, dict):
                 name = NO_NAME
-                if path and is_plural(last_key(path)) and shown(path) not in work.plan.rule.parents:
-                    name = item_name(value)  # some senders write a list of one item as this item
+                if path and is_item(work.plan.rule, path) and shown(path) not in work.plan.rule.parents:
+                    name = item_name(value)
                 at = f"{path}.{item_segment(name.parts)}" if name.parts else path
                 self._object(work, value, at, time_us, look, depth + 1, name.keys)
             else:

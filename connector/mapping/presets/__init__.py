@@ -67,13 +67,14 @@ class Presets:
         ]
         topic, base = written.get("topic"), written.get("base")
         if topic is not None:
-            if len(rules) > 1:
+            if len(rules) > 1 and any("topic" in rule for rule in rules):
                 raise PresetError(
                     "topic", f"preset {name} has its own topics; instead of topic, set base: the start of these topics"
                 )
             if base is not None:
                 raise PresetError("base", "topic and base exclude each other; keep one")
-            rules[0]["topic"] = topic
+            for rule in rules:
+                rule["topic"] = topic
         elif any("topic" not in rule for rule in rules):
             raise PresetError("preset", f"preset {name} is for any topic: name the topic, with topic")
         else:

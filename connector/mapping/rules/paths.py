@@ -12,7 +12,10 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 import jmespath
+import orjson
 from jmespath.exceptions import JMESPathError
+
+from connector.formats.text.series import labels_text
 
 _EXPRESSION: Final = re.compile(r"[][*|?&(){}'\"`,<>=!]")
 _NAMES: Final = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", re.ASCII)
@@ -101,6 +104,48 @@ def parse_path(text: str) -> Path:
         raise PathError(f"{text!r} is neither a plain path nor JMESPath: {reason}") from None
     except RecursionError:
         raise PathError(f"{text[:40]!r}… is nested too deeply") from None
+
+
+class Members:
+    """All members of an object, as one text: `id:7/station:oslo`, sorted, for `{payload.tags.*}`.
+
+    A list of pairs, `[{"key": "id", "value": {"intValue": 7}}]`, counts as an object.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def search(self, document: object) -> str | None:
+        """Returns the text; None if there is no object. Different members give different texts."""
+        found = self._path.find(document)
+        pairs: dict[str, object] = {}
+        if isinstance(found, dict):
+            pairs = found
+        elif isinstance(found, list):
+            for element in found:
+                if not isinstance(element, dict) or "key" not in element or "value" not in element:
+                    return None
+                value = element["value"]
+                alone = isinstance(value, dict) and len(value) == 1
+                pairs[str(element["key"])] = next(iter(value.values())) if alone else value
+        else:
+            return None
+        return labels_text({key: _text(value) for key, value in pairs.items()})
+
+
+def parse_members(text: str) -> Path:
+    """Returns the path of a variable: as `parse_path`, but `tags.*` is all members of `tags` as one text."""
+    if not text.endswith(".*"):
+        return parse_path(text)
+    return Path(text, (), Members(parse_path(text.removesuffix(".*"))))
+
+
+def _text(value: object) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS | orjson.OPT_PASSTHROUGH_SUBCLASS, default=str).decode()
 
 
 def lookup(document: object, parts: tuple[str, ...]) -> object:

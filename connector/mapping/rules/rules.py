@@ -13,7 +13,7 @@ from connector.formats.sparkplug.rule import SparkplugRule
 from connector.mapping.rules.conditions import Condition
 from connector.mapping.rules.decoding import DecodeStep
 from connector.mapping.rules.describes import Describes
-from connector.mapping.rules.paths import Path, parse_path
+from connector.mapping.rules.paths import Path, parse_members
 from connector.mapping.rules.templates import (
     HEADER,
     ITEM,
@@ -159,6 +159,8 @@ class Rule:
     skip: bool = False
     format: Format | None = None
     """The format of the payloads; None for JSON."""
+    single_items: bool = False
+    """Whether the format writes a list of one item as this item, at any place below the root."""
     sparkplug: SparkplugRule | None = None
     """The settings for Sparkplug B, if the messages are Sparkplug B: their meaning depends on earlier messages."""
     decode: tuple[DecodeStep, ...] = ()
@@ -231,6 +233,11 @@ class Rule:
         if self.iterates or self.select is None:
             paths += [parse_variable_path(name) for name in self.time.variables if name.startswith(inside)]
         return frozenset(path.dotted for path in paths if path.plain)
+
+    @property
+    def inside(self) -> bool:
+        """Whether the rule maps parts of the payload, without the root."""
+        return self.iterates or self.select is not None
 
     @property
     def iterates(self) -> bool:
@@ -371,7 +378,7 @@ def _says_metadata(said: Rule | ValueRule) -> bool:
 
 def parse_variable_path(name: str) -> Path:
     """Returns the path in the payload or item that a variable names. Raises ValueError."""
-    return parse_path(name.removeprefix(PAYLOAD).removeprefix(ITEM_FIELD))
+    return parse_members(name.removeprefix(PAYLOAD).removeprefix(ITEM_FIELD))
 
 
 def everything(tags: TagSource | None = None) -> Rule:

@@ -465,8 +465,8 @@ class RuleSection(SignalFields):
     parallel: list[PathText] = Field(
         default=[],
         description="Paths of arrays with the same length: the n-th elements of all arrays make one item. The last "
-        "names of the paths are its keys.",
-        examples=[["time", "temperature"]],
+        "names of the paths are its keys. A path of an object takes all of its arrays.",
+        examples=[["time", "temperature"], ["times", "series"]],
     )
     item_name: PathText | Annotated[list[PathText], Field(min_length=1)] | None = Field(
         default=None,
@@ -481,7 +481,8 @@ class RuleSection(SignalFields):
         description="Template of the input ID. Its variables are the named levels, `{source}`, `{topic}`, `{path}` (of "
         f"the value in the payload), `{{field}}` (the last part of the path), `{{key}}`, `{{header.NAME}}`, "
         f"`{{payload.PATH}}`, and with `iterate` also `{{item}}`, `{{item.PATH}}` and `{{index}}`. "
-        f"`{{payload.PATH|TEXT}}` is TEXT if the payload has no value there. Default: `{DEFAULT_INPUT}`; in a rule "
+        f"`{{payload.PATH|TEXT}}` is TEXT if the payload has no value there; `{{payload.PATH.*}}` is all members of "
+        f"the object there: `id:7/zone:a`. Default: `{DEFAULT_INPUT}`; in a rule "
         f"with `key`, `{{topic}}/{{key}}:{{path}}`; with `iterate`, `{ITEM_INPUT}`.",
         examples=["{line}/{machine}/{field}", "{payload.device.id}/{field}"],
     )

@@ -24,8 +24,12 @@ from connector.formats.format import Format, PayloadError
 from connector.formats.schema.json_schema import JsonSchemaFormat
 from connector.formats.schema.json_schema_check import MOST_SECONDS
 from connector.formats.text.csv_rows import CsvFormat
+from connector.formats.text.graphite import GraphiteFormat
 from connector.formats.text.influx import InfluxFormat
+from connector.formats.text.key_value import KeyValueFormat
 from connector.formats.text.ndjson import NdjsonFormat
+from connector.formats.text.prometheus import PrometheusFormat
+from connector.formats.text.xml_elements import XmlFormat
 from connector.mapping.mapper import Mapper
 from connector.records import Reason, Record
 from tests.format_examples import EXAMPLES
@@ -82,6 +86,18 @@ ATTACKS: dict[str, tuple[Format, Callable[[int], bytes]]] = {
     "csv: each cell opens a quote": (CsvFormat(columns=["a"]), lambda size: b'",' * (size // 2)),
     "influx: each line opens a text": (InfluxFormat(), lambda size: b'a b="\n' * (size // 6)),
     "influx: backslashes": (InfluxFormat(), lambda size: b"a b=" + b"\\" * size),
+    "key_value: each pair opens a text": (KeyValueFormat(), lambda size: b'a="' * (size // 3)),
+    "key_value: each line opens a text": (KeyValueFormat(separator="\n"), lambda size: b'a="\n' * (size // 4)),
+    "prometheus: each label opens a text": (PrometheusFormat(), lambda size: b'a{b="' + b'",b="' * (size // 5)),
+    "prometheus: each line opens a text": (PrometheusFormat(), lambda size: b'a{b="\n' * (size // 6)),
+    "graphite: tags": (GraphiteFormat(), lambda size: b"a" + b";a=b" * (size // 4)),
+    "xml: attributes": (
+        XmlFormat(),
+        lambda size: b"<a " + b" ".join(b'k%d="v"' % n for n in range(size // 12)) + b"/>",
+    ),
+    "xml: elements of one name": (XmlFormat(), lambda size: b"<a>" + b"<b/>" * (size // 4) + b"</a>"),
+    "xml: texts in pieces": (XmlFormat(), lambda size: b"<a>" + b"x<b/>&lt;" * (size // 9) + b"</a>"),
+    "xml: a token that does not end": (XmlFormat(), lambda size: b"<!--" + b"-" * size),
     "ndjson: each line is bad": (NdjsonFormat(), lambda size: b'{"a":\n' * (size // 6)),
     "cbor: keys with one hash": (
         CborFormat(),

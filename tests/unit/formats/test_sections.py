@@ -55,6 +55,10 @@ def complaint(format_: str | dict[str, Any]) -> str:
                 }
             ],
         ),
+        ("prometheus", b"a 1", [{"name": "a", "labels": {}, "series": "a", "value": 1}]),
+        ("graphite", b"a 1", [{"name": "a", "tags": {}, "series": "a", "value": 1}]),
+        ({"type": "key_value", "separator": "newline", "assign": ":"}, b"a: 1\nb: 2", {"a": 1, "b": 2}),
+        ({"type": "xml", "attribute_prefix": "@"}, b"<a b='1'/>", {"a": {"@b": "1"}}),
         ("messagepack", b"\x81\xa1a\x01", {"a": 1}),
         ("cbor", b"\xa1\x61a\x01", {"a": 1}),
         (
@@ -95,6 +99,7 @@ def test_a_rule_without_a_format_reads_json() -> None:
         ({"type": "csv", "columns": ["a", "a"]}, "two columns are called 'a'"),
         ({"type": "csv", "columns": [None]}, "leaves every column out"),
         ({"type": "influx", "precision": "m"}, "precision"),
+        ({"type": "key_value", "separator": ",", "decimal": ","}, "what stands between the pairs"),
         ({"type": "binary", "fields": [{"type": "u8"}]}, "needs a name"),
         ({"type": "binary", "fields": [{"type": "skip"}]}, "skips everything"),
         ({"type": "binary", "fields": [{"type": "skip", "name": "x"}]}, "what is skipped has no name"),

@@ -58,6 +58,20 @@ OBJECT = b'{"a": 1}'
         (b'{"a": 1}\n{"a": 2}\n', "ndjson", "none"),
         (b"cpu,host=a usage=1.5,n=3i 1790000000000000000", "influx", "none"),
         (b'weather temp=21.5,name="a b"\nweather temp=22', "influx", "none"),
+        (b"<p><t>21.5</t></p>", "xml", "none"),
+        ("<p><t>21.5 \u00b0C</t></p>".encode("utf-16"), "xml", "none"),
+        (b"<p", "text", "none"),
+        (b'# TYPE temp gauge\ntemp{zone="a"} 21.5 1777615200000\n', "prometheus", "none"),
+        (b'temp{zone="a"} 21.5\ntemp{zone="b"} NaN', "prometheus", "none"),
+        (b"plant.temp 21.5 1777615200", "graphite", "none"),
+        (b"temp;zone=a 21.5 1777615200", "graphite", "none"),
+        (b'level=info temp=21.5 msg="all well"\nlevel=warn temp=22', "key_value", "none"),
+        (b"T=21.5;H=40;", "key_value", "none"),
+        (b"T:21.5,H:40", "key_value", "none"),
+        (b"12:34:56", "text", "none"),
+        (b"time: 12:30", "text", "none"),
+        (b"state: on, mode: auto", "text", "none"),
+        (b"AA:BB:CC", "text", "none"),
         (b"time,temp\n2026-05-01T06:00:00Z,21.5\n", "csv", "none"),
         (b"5;3,2;ok", "csv", "none"),
         (b"1, 2, 3", "csv", "none"),
@@ -83,6 +97,11 @@ def test_csv_has_its_delimiter_and_names() -> None:
     found = sniff(b"ts;temp\n1790000000;21,5\n")
     assert (found.delimiter, found.header, found.documents) == (";", True, ({"ts": "1790000000", "temp": "21,5"},))
     assert sniff(b"1;2").documents == ({"column1": "1", "column2": "2"},)
+
+
+def test_pairs_have_their_separator_and_sign() -> None:
+    assert [(found.delimiter, found.assign) for found in map(sniff, (b"a=1 b=2", b"T:1;H:2", b"a=1&b=2"))] == [
+        ("space", "="), (";", ":"), ("&", "=")]  # fmt: skip
 
 
 def test_a_bomb_is_unpacked_only_so_far() -> None:
@@ -189,7 +208,7 @@ def test_levels_that_would_make_ever_new_signals() -> None:
         ("v3/app@tenant/devices/dev1/up", b'{"end_device_ids": {}}', "The Things Stack"),
         ("homeassistant/sensor/t/state", b"21.5", "Home Assistant"),
         ("kep", b'{"timestamp": 1, "values": [{"id": "a", "v": 1, "q": true, "t": 1}]}', "Kepware IoT Gateway"),
-        ("ua", b'{"MessageId": "1", "MessageType": "ua-data", "Messages": []}', "OPC UA PubSub"),
+        ("opcua/json/data/a", b'{"MessageId": "1", "MessageType": "ua-data", "Messages": []}', "OPC UA PubSub"),
         ("s", b'[{"bn": "urn:dev:1:", "n": "temp", "u": "Cel", "v": 23.1}]', "SenML"),
         ("s", b'[{"n": "urn:dev:ow:10e2073a01080063", "v": 23.1}, {"n": "x", "vs": "y"}]', "SenML"),
         ("db", b'{"before": null, "after": {"id": 1}, "source": {}, "op": "c", "ts_ms": 1}', "Debezium"),
@@ -206,6 +225,7 @@ def test_who_publishes_like_this(topic: str, payload: bytes, name: str) -> None:
 def test_nobody_in_particular_publishes_like_this() -> None:
     assert vendor_of([seen("plant/press", b'{"v": 1}')]) is None
     assert vendor_of([seen("s", b'[{"a": 1}]')]) is None
+    assert vendor_of([TopicSeen("s", 1, 0, [], [])]) is None
     assert vendor_of([seen("tele/a"), seen("plant/b")]) is None
 
 
@@ -339,6 +359,10 @@ def test_a_time_that_no_name_gives_away_is_named() -> None:
         (b"time;temp\n2026-05-01T06:00:00Z;21,5\n", {"format": {"type": "csv", "delimiter": ";", "decimal": ","}}),
         (b"1\t2", {"format": {"type": "csv", "delimiter": "tab", "columns": ["column1", "column2"]}}),
         (b'{"a": 1}\n{"a": 2}', {"format": "ndjson"}),
+        (b"<p><t>1</t></p>", {"format": "xml"}),
+        (b'a{b="1"} 2', {"format": "prometheus"}),
+        (b"a.b 2 1777615200", {"format": "graphite"}),
+        (b"T=1;H=2", {"format": {"type": "key_value", "separator": ";", "assign": "="}}),
         (b"cpu,host=a usage=1.5", {"format": "influx"}),
         (cbor2.dumps({"a": 1}), {"format": "cbor"}),
         (gzip.compress(b'{"a": 1}', mtime=0), {"compression": "gzip"}),

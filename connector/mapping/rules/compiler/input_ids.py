@@ -11,11 +11,11 @@ from connector.mapping.rules.templates import Template
 def input_of(section: RuleSection, templates: RuleTemplates, *, sparkplug: bool) -> Template | None:
     """Returns the template of the rule's input IDs; None means that the mapper uses its default.
 
-    For line protocol, the default contains the series: measurement and tags.
+    A format may say what tells the values of its documents apart, such as the series of line protocol.
     """
     default = SPARKPLUG_INPUT if sparkplug else None
-    if section.format is not None and section.format.type == "influx" and not (section.iterate or section.parallel):
-        default = "{topic}/{key}:{payload.series}:{field}" if section.key else "{topic}:{payload.series}:{field}"
+    if section.format is not None and section.format.own_input and not (section.iterate or section.parallel):
+        default = ("{topic}/{key}:" if section.key else "{topic}:") + section.format.own_input
     return templates.of("input", section.input or default)
 
 

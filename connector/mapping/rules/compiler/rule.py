@@ -31,7 +31,7 @@ from connector.mapping.rules.conditions import parse_conditions
 from connector.mapping.rules.decoding import DecodeStep, parse_parts
 from connector.mapping.rules.paths import parse_path
 from connector.mapping.rules.rules import Rule
-from connector.mapping.rules.section import RuleSection
+from connector.mapping.rules.section import RuleSection, ValueSection
 from connector.mapping.rules.topics import parse_pattern
 from connector.mapping.tags.section import TagsSection
 
@@ -79,6 +79,7 @@ def compile_rule(
     if section.preset is not None:
         (rule,) = compile_rules(section, build, number, tags)
         return rule
+    section = _with_values_of_format(section)
     pattern = parse_pattern(section.topic or "#")
     key = None if section.key is None else parse_pattern(section.key)
     headers = tuple((name, parse_pattern(text)) for name, text in section.headers.items())
@@ -103,6 +104,7 @@ def compile_rule(
         when=() if section.when is None else parse_conditions(section.when),
         skip=section.skip,
         format=None if sparkplug else _format(section, build),
+        single_items=section.format is not None and section.format.single_items,
         sparkplug=sparkplug,
         decode=_decoding(section, build),
         prepare=None if section.prepare is None else _PREPARE[section.prepare],
@@ -133,6 +135,15 @@ def compile_rule(
         written=section.written,
     )
     return _with_found(rule, values)
+
+
+def _with_values_of_format(section: RuleSection) -> RuleSection:
+    """Returns the section with the values of its format, if the rule does not say which fields are values."""
+    own = () if section.format is None else section.format.own_values
+    if not own or section.iterate or section.parallel or section.other_values is not None:
+        return section
+    values = section.values or {name: ValueSection() for name in own}
+    return section.model_copy(update={"values": values, "other_values": "filter"})
 
 
 def _with_found(rule: Rule, values: CompiledValues) -> Rule:

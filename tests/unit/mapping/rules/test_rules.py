@@ -9,7 +9,7 @@ import pytest
 
 from connector.mapping.rules.compiler.rule import check_compiles
 from connector.mapping.rules.section import RuleSection
-from connector.mapping.signals.input_ids import Origin
+from connector.mapping.signals.input_ids import Origin, legal_id
 from connector.records import Mapped, Reason, Record, SignalMetadata, TimeKind
 from tests.unit.mapping.mappers import mapper, take
 from tests.unit.records import ARRIVAL
@@ -191,6 +191,52 @@ def test_parallel_arrays_are_many_readings_of_the_same_signals() -> None:
     assert "data.temp has 3" in reject.message
     del payload["data"]["temp"]
     assert "no array at 'data.temp'" in take(using, payload).rejects[0].message
+
+
+def test_an_object_of_arrays_is_parallel_to_the_array_of_times() -> None:
+    using = mapper({"topic": "t", "parallel": ["times", "series"], "time": "times", "input": "{path}"})
+    frame: dict[str, Any] = {"times": [1714557600, 1714557601], "series": {"a.b": [20, None], "c": [None, 4]}}
+    assert take(using, frame).samples == [("a.b", T0, 20), ("c", T0 + 1_000_000, 4)]
+    nothing = take(using, {"times": [1714557600], "series": {"a.b": [None]}})
+    assert (nothing.skipped, nothing.why, nothing.rejects) == (True, "null", [])
+    assert take(using, {"times": [], "series": {"a.b": []}}).skipped
+    frame["series"]["c"].append(5)
+    assert "series.c has 3" in take(using, frame).rejects[0].message
+    frame["series"]["c"] = 4
+    assert "no array at 'series.c'" in take(using, frame).rejects[0].message
+    frame["series"] = {"times": [1, 2]}
+    assert "two arrays are called 'times'" in take(using, frame).rejects[0].message
+
+
+@pytest.mark.parametrize(
+    ("tags", "expected"),
+    [
+        ({"zone": "a", "id": 7, "x": 5.0}, "id:7/x:5/zone:a"),
+        ({"a/b": "c:d"}, "a%2Fb:c%3Ad"),
+        ([{"key": "zone", "value": {"stringValue": "a"}}, {"key": "id", "value": {"intValue": "7"}}], "id:7/zone:a"),
+        ([{"key": "on", "value": True}], "on:true"),
+        ({"a": {"y": 1, "x": None}}, 'a:{"x"%3Anull,"y"%3A1}'),
+        ({}, "none"),
+        ([], "none"),
+        ("x", "none"),
+        (None, "none"),
+        ([{"value": 3}], "none"),
+    ],
+)
+def test_all_members_of_an_object_tell_devices_apart(tags: object, expected: str) -> None:
+    rule = {"topic": "t", "values": {"v": {}}, "other_values": "filter"}
+    found = take(mapper({**rule, "input": "{payload.tags.*|none}"}), {"tags": tags, "v": 1})
+    assert [sample[0] for sample in found.samples] == [legal_id(expected)]
+    refused = take(mapper({**rule, "input": "{payload.tags.*}"}), {"tags": tags, "v": 1})
+    assert bool(refused.rejects) == (expected == "none")
+
+
+def test_a_message_whose_named_values_are_null_has_none_by_design() -> None:
+    using = mapper({"topic": "t", "values": {"v": {}}, "other_values": "filter"})
+    nothing = take(using, {"v": None, "name": "pump"})
+    assert (nothing.skipped, nothing.why, nothing.rejects) == (True, "null", [])
+    assert [reject.reason for reject in take(using, {"name": "pump"}).rejects] == [Reason.NO_NUMERIC_VALUE]
+    assert [reject.reason for reject in take(using, {"v": "x", "name": None}).rejects] == [Reason.NO_NUMERIC_VALUE]
 
 
 def test_a_list_of_readings_with_their_times() -> None:

@@ -83,11 +83,13 @@ Make = Callable[..., Bench]
 
 
 @pytest.fixture
-def bench() -> Iterator[Make]:
-    """Makes benches; whatever a test leaves running is stopped."""
+def bench(monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
+    """Makes benches; whatever a test leaves running is stopped. A clock of a test wakes nobody: it is looked at often."""
     made: list[Bench] = []
 
     def make(*args: ListSource, **settings: object) -> Bench:
+        if "clock" in settings:
+            monkeypatch.setattr(under_way, "IDLE_SECONDS", 0.01)
         found = Bench(*args, **settings)  # type: ignore[arg-type]
         made.append(found)
         return found

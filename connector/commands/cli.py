@@ -11,6 +11,7 @@ from typing import Final
 import click
 
 from connector import ConnectorError, __version__
+from connector.commands.without_rich import load_without_rich
 from connector.terminal.text import say, shown, survive_any_encoding
 
 BUG: Final = 70
@@ -80,6 +81,8 @@ class _Commands(click.Group):
         if cmd_name not in _COMMANDS:
             return super().get_command(ctx, cmd_name)
         module, _, name = _COMMANDS[cmd_name].partition(":")
+        if cmd_name != "health":
+            load_without_rich("structlog")
         gc.set_threshold(50_000)  # what a command loads stays: a search for garbage in it takes a tenth of the time
         command: click.Command = getattr(importlib.import_module(module), name)
         return command

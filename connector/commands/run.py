@@ -16,6 +16,7 @@ import structlog
 from connector import __version__
 from connector.commands.configuration import CONFIG
 from connector.commands.exposed import exposed_files
+from connector.commands.without_rich import load_without_rich
 from connector.config.read import load_config
 from connector.observe.logs import configure_logs
 from connector.state.files import open_private
@@ -93,6 +94,7 @@ def _cannot_listen(loaded: Config, error: OSError) -> str:
 
 
 def _run(config: Path, loaded: Config, worker: int | None, exposed: Sequence[Path]) -> None:
+    load_without_rich("httpx")
     from connector.observe.pages import serve  # noqa: PLC0415
     from connector.runtime.connector import Connector, calm_collector  # noqa: PLC0415 - only this command needs all
 

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from connector.observe.http import ObserveServer, json_page
 from connector.observe.ledger_page import KEEP, ledger_page
-from connector.observe.metrics import metrics_page
 
 if TYPE_CHECKING:
     from connector.config.model import Config
@@ -50,12 +49,17 @@ def serve(config: Config, connector: Connector) -> ObserveServer | None:
         failure = connector.pipeline.failure or "; ".join(connector.supervision.problems()) or None
         return json_page(503 if failure else 200, {"alive": not failure, "failure": failure})
 
+    def metrics() -> tuple[int, str, bytes]:
+        from connector.observe.metrics import metrics_page  # noqa: PLC0415 - the library of Prometheus
+
+        return 200, "text/plain; version=0.0.4", metrics_page(connector)
+
     server = ObserveServer(
         config.observe,
         {
             "/healthz": alive,
             "/readyz": ready,
-            "/metrics": lambda: (200, "text/plain; version=0.0.4", metrics_page(connector)),
+            "/metrics": metrics,
             "/ledger": ledger_page(config),
         },
         KEEP,

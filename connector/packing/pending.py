@@ -23,16 +23,15 @@ from typing import Final, NamedTuple, TypeAlias
 
 from connector.packing.frame import RowBlock
 from connector.packing.overwrites import Overwrite
+from connector.packing.table import FEW_BYTES, LANDMARKS, ROW_BYTES, Table, pack_row, times_of, unpack_row, values_of
 from connector.records import Mapped, Part, Rows, Sample
 
 _MOST_OVERWRITES: Final = 1_000
-_RECENT_ROWS: Final = 16
-"""Rows of a table that are remembered after they were taken out, for values that replace them."""
+_SPREAD: Final = 1_000_003
 _FORGET_ABOVE: Final = 10_000
 """Empty tables that are kept in any case, since most of them fill again soon."""
-_NO_TIMES: Final[array[int]] = array("q")
 
-TableRows: TypeAlias = "tuple[Table, int]"
+TableRows: TypeAlias = tuple[Table, int]
 """A table, and how many of its rows, from the oldest arrival on. A bare tuple: a frame may have 100,000 of them."""
 
 
@@ -49,103 +48,12 @@ class TableGroups(NamedTuple):
 
     first: list[Table]
     """The first table of each group."""
+    rows: list[int]
+    """The number of rows of each group."""
+    ranks: list[int]
+    """The rank of the oldest row of each group."""
     members: dict[int, list[Table]]
     """Position in `first` → all tables of the group; only groups of more than one table."""
-
-
-class Table:
-    """Inputs whose samples come together, and the rows that wait. `values` has the rows one after the other."""
-
-    __slots__ = (
-        "_key",
-        "_keyed",
-        "inputs",
-        "recent_times",
-        "recent_values",
-        "sent",
-        "times",
-        "tokens",
-        "values",
-        "width",
-    )
-
-    def __init__(self, inputs: tuple[str, ...]) -> None:
-        self.inputs = inputs
-        self.width = len(inputs)
-        self.times: array[int] = array("q")
-        """One for each row, in µs since the epoch, in order of arrival."""
-        self.tokens: array[int] = array("q")
-        """One for each row; rising."""
-        self.values: array[float] = array("d")
-        self.sent = 0
-        """Rows taken out since `take_row_counts` was last called."""
-        self.recent_times = _NO_TIMES
-        """The times, in µs, of the last rows that were taken out at once, a bounded number; empty before the first."""
-        self.recent_values = self.values
-        """The values of these rows."""
-        self._key = 0
-        self._keyed = -1
-
-    @property
-    def key(self) -> int:
-        """A hash of the times: equal for tables with the same times, and seldom equal for others."""
-        if self._keyed != len(self.times):
-            self._key = hash(self.times.tobytes())
-            self._keyed = len(self.times)
-        return self._key
-
-    def append(self, time_us: int, token: int, values: Iterable[float]) -> None:
-        """Add one row, with the values in the order of the inputs."""
-        self.times.append(time_us)
-        self.tokens.append(token)
-        self.values.extend(values)
-
-    def extend(self, times: Iterable[int], tokens: Iterable[int], values: array[float]) -> None:
-        """Add several rows."""
-        self.times.extend(times)
-        self.tokens.extend(tokens)
-        self.values.extend(values)
-
-    def head(self, rows: int) -> RowBlock:
-        """A copy of the first rows."""
-        return RowBlock(self.inputs, self.times[:rows], self.tokens[:rows], self.values[: rows * self.width])
-
-    def take(self, rows: int) -> RowBlock:
-        """Take the first rows out."""
-        if rows == len(self.times):
-            taken = RowBlock(self.inputs, self.times, self.tokens, self.values)
-            self.times, self.tokens, self.values = array("q"), array("q"), array("d")
-        else:
-            taken = self.head(rows)
-            self.times, self.tokens = self.times[rows:], self.tokens[rows:]
-            self.values = self.values[rows * self.width :]
-        self._keyed = -1
-        self.sent += rows
-        if rows:
-            self.recent_times = taken.times[-_RECENT_ROWS:]
-            self.recent_values = taken.values[-_RECENT_ROWS * self.width :]
-        return taken
-
-    def keep(self, kept: Sequence[int]) -> None:
-        """Keep only the rows with these indexes."""
-        width, values = self.width, self.values
-        self.times = array("q", [self.times[i] for i in kept])
-        self.tokens = array("q", [self.tokens[i] for i in kept])
-        self.values = array("d")
-        for i in kept:
-            self.values.extend(values[i * width : (i + 1) * width])
-        self._keyed = -1
-
-    def part(self, inputs: Collection[str]) -> Table:
-        """A new table with these inputs of the table, and all of its rows."""
-        chosen = [i for i, input_id in enumerate(self.inputs) if input_id in inputs]
-        found = Table(tuple(self.inputs[i] for i in chosen))
-        found.times, found.tokens = self.times[:], self.tokens[:]
-        found.values = array("d", bytes(8 * len(self.times) * len(chosen)))
-        for j, i in enumerate(chosen):
-            found.values[j :: len(chosen)] = self.values[i :: self.width]
-        found.sent = self.sent
-        return found
 
 
 class Pending:
@@ -156,8 +64,10 @@ class Pending:
         """Samples in the tables."""
         self._table_of: dict[str, Table] = {}
         """Input ID → the table that holds the input."""
-        self._tables: dict[Table, None] = {}
-        """All tables, also empty ones, in the order in which they were made."""
+        self._tables: list[Table] = []
+        """All tables, also empty ones, in the order in which they were made; `_all` leaves out those in `_split`."""
+        self._split: set[Table] = set()
+        """Tables of which others were made."""
         self._arrival_ranks: array[int] = array("q")
         """The rank of the first record of each chunk that was added."""
         self._arrivals: array[float] = array("d")
@@ -199,32 +109,51 @@ class Pending:
 
     def first_ranks(self, tables: Sequence[Table]) -> list[int]:
         """The rank of the first row of each table; no table may be empty."""
-        if self._ranks:
-            return [self.rank(table.tokens[0]) for table in tables]
-        return [table.tokens[0] for table in tables]
+        return [self.rank(table.token(0)) for table in tables]
 
     def tables(self) -> Iterator[Table]:
         """The tables in which samples wait, always in the same order."""
-        return (table for table in self._tables if table.times)
+        return (table for table in self._all() if table.rows)
 
     def groups(self) -> TableGroups:
         """The tables in which samples wait, grouped by equal times. Forgets empty tables if there are very many."""
         found: list[Table] = []
+        counts: list[int] = []
+        tokens: list[int] = []
         numbers: dict[int, int] = {}
+        """A number out of three of the times → the first group with this number."""
+        others: dict[bytes, int] = {}
+        """All times → the group, for the groups that have a number of an earlier group."""
         members: dict[int, list[Table]] = {}
-        for table in self._tables:
-            rows = len(table.times)
-            if not rows:
-                continue
-            key = table._key if table._keyed == rows else table.key
-            number = numbers.setdefault(key, len(found))
-            if number == len(found) or found[number].times != table.times:
+        for table in self._all():
+            stored = table.stored
+            if type(stored) is bytes:  # not `isinstance`: there may be 100,000 tables
+                if not stored:
+                    continue
+                rows = len(stored) // ROW_BYTES
+                if rows > 2:
+                    first, token, middle, last = LANDMARKS[rows](stored)
+                else:
+                    first, token, _ = unpack_row(stored[:ROW_BYTES])
+                    middle = last = times_of(stored)[-1]
+            else:
+                rows, times = table.rows, table.times
+                first, token, middle, last = times[0], table.token(0), times[rows // 2], times[-1]
+            number = numbers.setdefault(first * _SPREAD + middle * 31 + last, len(found))
+            if number < len(found) and not table.has_times_of(found[number]):
+                number = others.setdefault(table.times.tobytes(), len(found))
+            if number == len(found):
                 found.append(table)
+                counts.append(rows)
+                tokens.append(token)
             else:
                 members.setdefault(number, [found[number]]).append(table)
+        ranks = tokens if not self._ranks else [self.rank(token) for token in tokens]
+        for number, alike in members.items():
+            ranks[number] = min(self.first_ranks(alike))
         if len(self._tables) > 2 * len(found) + _FORGET_ABOVE + sum(map(len, members.values())):
             self._forget_empty()
-        return TableGroups(found, members)
+        return TableGroups(found, counts, ranks, members)
 
     def arrived(self, rank: int) -> float:
         """Returns the time of arrival of the record with this rank, in seconds of the caller's clock.
@@ -235,14 +164,15 @@ class Pending:
 
     def oldest(self) -> float | None:
         """Returns the time of arrival of the oldest waiting sample, in seconds; None if no sample waits."""
-        ranks = self.first_ranks([table for table in self._tables if table.tokens])
+        ranks = self.first_ranks(list(self.tables()))
         return self.arrived(min(ranks)) if ranks else None
 
     def take(self, plan: Iterable[TableRows]) -> list[RowBlock]:
         """Take the planned rows out of the tables."""
         taken = []
         for table, rows in plan:
-            recent_times, recent_values = table.recent_times, table.recent_values
+            recent = table.recent
+            recent_times = times_of(recent)
             block = table.take(rows)
             times = block.times
             if (
@@ -253,14 +183,14 @@ class Pending:
                     or (len(times) + len(recent_times) > 2 and min(times) <= max(recent_times))
                 )
             ):
-                self._overwrite(block, recent_times, recent_values)
+                self._overwrite(block, recent_times, values_of(recent))
             taken.append(block)
         self.waiting -= sum(block.samples for block in taken)
         if self._ranks:
             self._forget_bundles(token for block in taken for token in block.tokens)
         return taken
 
-    def _overwrite(self, block: RowBlock, times: array[int], values: array[float]) -> None:
+    def _overwrite(self, block: RowBlock, times: Sequence[int], values: Sequence[float]) -> None:
         """Note the values of a block that replace values in the rows with these times, which were taken out before."""
         width, last = len(block.inputs), {time_us: row for row, time_us in enumerate(times)}
         if last.keys().isdisjoint(block.times):
@@ -282,7 +212,7 @@ class Pending:
 
     def take_row_counts(self) -> list[RowCount]:
         """Returns, for each table, the number of rows that were taken out since the last call."""
-        found = [RowCount(table.inputs, table.sent) for table in self._tables]
+        found = [RowCount(table.inputs, table.sent) for table in self._all()]
         for table in self._tables:
             table.sent = 0
         return found
@@ -290,10 +220,11 @@ class Pending:
     def drop(self, lost: Callable[[int], bool]) -> Counter[int]:
         """Drop the samples for whose token `lost` returns True; returns token → number of its dropped samples."""
         dropped: Counter[int] = Counter()
-        for table in self._tables:
-            kept = [i for i, token in enumerate(table.tokens) if not lost(token)]
-            if len(kept) < len(table.tokens):
-                for token in table.tokens:
+        for table in self._all():
+            tokens = table.tokens
+            kept = [i for i, token in enumerate(tokens) if not lost(token)]
+            if len(kept) < len(tokens):
+                for token in tokens:
                     if lost(token):
                         dropped[token] += table.width
                 table.keep(kept)
@@ -305,20 +236,26 @@ class Pending:
     def split(self, table: Table, inputs: Collection[str]) -> Table:
         """Divide a table in two; returns the table with `inputs`, and the other table has the other inputs."""
         parts = table.part(inputs), table.part([found for found in table.inputs if found not in inputs])
-        del self._tables[table]
+        self._split.add(table)
         for part in parts:
-            self._tables[part] = None
+            self._tables.append(part)
             self._table_of.update(dict.fromkeys(part.inputs, part))
         return parts[0]
 
     # -- details ----------------------------------------------------------------------------------
+
+    def _all(self) -> list[Table]:
+        if self._split:
+            self._tables = [table for table in self._tables if table not in self._split]
+            self._split.clear()
+        return self._tables
 
     def _add_rows(self, token: int, rows: Rows) -> None:
         inputs = rows.inputs
         table = self._table_of.get(inputs[0])
         tokens = [token + index for index in rows.indexes]
         values = rows.values()
-        if table is not None and table.inputs == inputs:
+        if table is not None and (table.names == inputs or table.width == len(inputs) == 1):
             table.extend(rows.times, tokens, values)
             return
         width, places = len(inputs), {input_id: i for i, input_id in enumerate(inputs)}
@@ -333,10 +270,14 @@ class Pending:
         if table is not None and table.width == len(samples):
             if table.width == 1:
                 _, time_us, value = samples[0]
-                table.append(time_us, token, (value,))
+                stored = table.stored
+                if type(stored) is bytes and len(stored) < FEW_BYTES:  # `append`, written out
+                    table.stored = stored + pack_row(time_us, token, value)
+                else:
+                    table.append(time_us, token, (value,))
                 return
             inputs, times, values = zip(*samples, strict=True)
-            if inputs == table.inputs and times.count(times[0]) == table.width:
+            if inputs == table.names and times.count(times[0]) == table.width:
                 table.append(times[0], token, values)
                 return
         self._add_one_by_one(token, samples)
@@ -365,9 +306,7 @@ class Pending:
         for input_id, time_us, value in samples:
             table = table_of.get(input_id)
             if table is not None and table.width == 1 and input_id not in row:
-                table.times.append(time_us)
-                table.tokens.append(token)
-                table.values.append(value)
+                table.append(time_us, token, (value,))
                 continue
             if row and (time_us != row_us or input_id in row):
                 self._add_row(token, row_us, row)
@@ -388,7 +327,7 @@ class Pending:
         strangers = tuple(input_id for input_id in inputs if input_id not in table_of)
         if strangers:
             table = Table(strangers)
-            self._tables[table] = None
+            self._tables.append(table)
             table_of.update(dict.fromkeys(strangers, table))
         found = []
         for table in dict.fromkeys(table_of[input_id] for input_id in inputs):
@@ -397,7 +336,8 @@ class Pending:
         return found
 
     def _forget_empty(self) -> None:
-        for table in [table for table in self._tables if not table.times]:
-            del self._tables[table]
-            for input_id in table.inputs:
-                del self._table_of[input_id]
+        for table in self._tables:
+            if not table.rows:
+                for input_id in table.inputs:
+                    del self._table_of[input_id]
+        self._tables = [table for table in self._tables if table.rows]

@@ -29,7 +29,8 @@ from typing import Final, Protocol
 
 from connector.packing.encoder import time_bytes, value_bytes
 from connector.packing.frame import ENVELOPE, NULL
-from connector.packing.pending import Pending, Table, TableRows
+from connector.packing.pending import Pending, TableRows
+from connector.packing.table import Table
 
 _KEY_BYTES: Final = len('"":[],')
 """Bytes of a series beside its name and its cells."""
@@ -80,7 +81,7 @@ class _Group:
 
     def __init__(self, tables: list[Table]) -> None:
         self.tables = tables
-        self.rows = len(tables[0].times)
+        self.rows = tables[0].rows
         self.series = sum(table.width for table in tables)
 
     @property
@@ -128,10 +129,11 @@ class _Size:
         kept = None if len(distinct) == rows else {time_us: row for row, time_us in enumerate(times)}.values()
         fixed += time_bytes(new)
         for table in group.tables:
+            width, values = table.width, table.values
             if kept is not None:
-                fixed += sum(value_bytes(table.values[row * table.width : (row + 1) * table.width]) for row in kept)
+                fixed += sum(value_bytes(values[row * width : (row + 1) * width]) for row in kept)
             else:
-                fixed += value_bytes(table.values if whole else table.values[: rows * table.width])
+                fixed += value_bytes(values if whole else values[: rows * width])
         if _total(total_rows, series, samples, fixed) > self.max_bytes:
             return False
         self._times |= new
@@ -171,10 +173,7 @@ class _Candidates:
     def __init__(self, pending: Pending, now: float) -> None:
         self._pending = pending
         self._now = now
-        self._tables, self._members = pending.groups()
-        self._ranks = pending.first_ranks(self._tables)
-        for number, tables in self._members.items():
-            self._ranks[number] = min(pending.first_ranks(tables))
+        self._tables, self._rows, self._ranks, self._members = pending.groups()
         self._classes = self._in_classes()
 
     def __bool__(self) -> bool:
@@ -203,7 +202,7 @@ class _Candidates:
         number = groups[-1]
         age = max(0.0, self._now - self._pending.arrived(self._ranks[number])) + _PATIENCE_SECONDS
         table = self._tables[number]
-        proportion = sqrt(len(table.times) * size.series / (self._series(number, table) * size.rows))
+        proportion = sqrt(self._rows[number] * size.series / (self._series(number, table) * size.rows))
         return age / (proportion + 1 / proportion)
 
     def _group(self, number: int) -> _Group:
@@ -219,7 +218,7 @@ class _Candidates:
         classes: dict[int, _AlikeGroups] = {}
         members = self._members
         for number, table in enumerate(self._tables):
-            rows, series = len(table.times), table.width
+            rows, series = self._rows[number], table.width
             if members and number in members:
                 series = self._series(number, table)
             groups = known.get(rows << 32 | series)
@@ -258,8 +257,8 @@ def _left(parts: list[TableRows], misfits: list[_Group], candidates: _Candidates
     if misfits:
         going = dict(parts)
         for table in (table for group in misfits for table in group.tables):
-            if (rows := going.get(table, 0)) < len(table.tokens):
-                yield pending.rank(table.tokens[rows])
+            if (rows := going.get(table, 0)) < table.rows:
+                yield pending.rank(table.token(rows))
 
 
 def _fill(parts: list[TableRows], size: _Size, candidates: _Candidates) -> list[_Group]:
@@ -299,7 +298,7 @@ def _first_part(pending: Pending, size: _Size, group: _Group) -> list[TableRows]
     The part has fewer series if sending the names again would cost more than sending the times again, else fewer rows.
     """
     parts: list[TableRows] = []
-    group.tables.sort(key=lambda table: pending.rank(table.tokens[0]))
+    group.tables.sort(key=lambda table: pending.rank(table.token(0)))
     if group.key_bytes > group.rows * (_LEAST_TIME + _QUOTES):
         for table in group.tables:
             if not size.take(_Group([table]), group.rows):

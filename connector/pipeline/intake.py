@@ -19,7 +19,7 @@ from connector.mapping.mapper import Mapper
 from connector.mapping.time.clock_skew import Skew
 from connector.pipeline.discoveries import Announcer, Discoveries
 from connector.pipeline.rejects import Rejects
-from connector.pipeline.under_way import LOOK_SECONDS, UnderWay
+from connector.pipeline.under_way import IDLE_SECONDS, UnderWay
 from connector.records import Chunk, Mapped, Part, Record, Rows
 from connector.sources.source import Source, SourceFailedError, SourceFinishedError, ThreadedSource
 from connector.threads.watched import moves
@@ -29,6 +29,9 @@ _MOST_WAITING_BYTES: Final = 16 * 1024 * 1024
 """Bytes of records that may wait for schemas, roughly; above, the whole source waits."""
 _RECORD_BYTES: Final = 300
 """Bytes of a record in memory, beside its payload."""
+_LAST_SECONDS: Final = 0.1
+"""How long a source may give nothing, after `stop_reading`, before the intake ends: a journal still writes records that
+were received."""
 _MOST_TOLD: Final = 3
 """Partitions whose missing schema is told one by one."""
 
@@ -174,8 +177,9 @@ class Intake:
             if self._all_wait() and not self._draining.is_set():
                 self._hold()
                 continue
+            draining = self._draining.is_set()
             try:
-                chunk = self._source.poll(LOOK_SECONDS)
+                chunk = self._source.poll(_LAST_SECONDS if draining else IDLE_SECONDS)
             except SourceFinishedError:
                 if not self._waiting or self._draining.is_set():
                     raise
@@ -183,7 +187,7 @@ class Intake:
                 continue
             if chunk is not None:
                 self.take_in(chunk)
-            elif self._draining.is_set():
+            elif draining:
                 return
 
     def take_in(self, chunk: Chunk) -> None:

@@ -180,7 +180,7 @@ class Pipeline:
                 self._sources[commit.source].commit(commit)
                 self.status.committed(commit)
         if commits:
-            self._under_way.notify()
+            self._under_way.committed()
 
     # -- requests of a source that gives partitions away (see Handover) ---------------------------
 
@@ -215,9 +215,9 @@ class Pipeline:
 
     def drain(self) -> None:
         """Begin to stop: read no further records from outside, send all waiting samples, then set `stopped`."""
+        self._draining.set()  # before the sources wake their intakes
         for source in self._sources.values():
             source.stop_reading()
-        self._draining.set()
         self._under_way.notify()
 
     def abort(self) -> None:

@@ -1,7 +1,8 @@
 """All records and samples that were taken in and are not settled; intakes and sender share them under one lock.
 
-The intakes add the parts of chunks; the sender takes rows as a plan says, and settles the frame. Each change notifies
-the condition `changed`, so that a thread that waits for room, for a frame or for the end need not poll.
+The intakes add the parts of chunks; the sender takes rows as a plan says, and settles the frame. Two conditions share
+the lock: `changed` is for threads that wait for room or for settlement, and `_due` is for the sender. New samples wake
+the sender only if they change when the next frame is due. So a quiet connector sleeps.
 """
 
 from __future__ import annotations
@@ -27,8 +28,10 @@ from connector.pipeline.window_book import WindowBook
 from connector.records import Chunk, Part
 from connector.threads.watched import moves
 
-LOOK_SECONDS: Final = 0.2
-"""A waiting thread looks again after this time at the latest."""
+IDLE_SECONDS: Final = 1.0
+"""A thread with nothing to do looks again after this time at the latest; every reason to look earlier wakes it."""
+_LOOK_SECONDS: Final = 0.2
+"""The same for a thread that waits for something that wakes nobody: open windows, room at a source, a circuit."""
 _MOST_OVERWRITES: Final = 1_000
 _BYTES_A_SAMPLE: Final = 12
 """Estimate for a sample in a dense frame, to see whether a full request waits; the planner knows the exact size."""
@@ -70,7 +73,9 @@ class UnderWay:
 
         `thinner` belongs to the mapper, and knows the down-sampled inputs. `windows_done` is as in `WindowBook`.
         """
-        self.changed = threading.Condition()
+        lock = threading.RLock()
+        self.changed = threading.Condition(lock)
+        self._due = threading.Condition(lock)
         self._limits = limits
         self._planner = planner
         self._thinner = thinner
@@ -120,13 +125,14 @@ class UnderWay:
                 return None
             progress, pending = self._progress, self._pending
             token = progress.begin(chunk, parts, more=more)
-            before = pending.waiting
+            before, quiet = pending.waiting, self._oldest is None
             if self._thinner.windows:
                 parts = self._windows.take(token, parts, now - self._room.held_seconds, now)
             pending.add(token, parts, now)
             self._load.came(pending.waiting - before, now)
             self._note_oldest(now)
-            self.changed.notify_all()
+            if quiet or self._is_full():
+                self._due.notify()
             return progress.received_records, progress.received_samples
 
     def intake_ended(self, *, finished: bool) -> None:
@@ -134,21 +140,27 @@ class UnderWay:
         with self.changed:
             self._intakes_running -= 1
             self._intakes_unfinished -= finished
-            self.changed.notify_all()
+            self._due.notify()
 
     def now(self) -> float:
         """Seconds of the pipeline's clock."""
         return self._clock()
 
     def wait_for_change(self) -> None:
-        """Wait until something changes, for `LOOK_SECONDS` at most."""
+        """Wait until something changes, for a fifth of a second at most."""
         with self.changed:
-            self.changed.wait(LOOK_SECONDS)
+            self.changed.wait(_LOOK_SECONDS)
+
+    def committed(self) -> None:
+        """Make the threads look again that wait for room or for settlement."""
+        with self.changed:
+            self.changed.notify_all()
 
     def notify(self) -> None:
         """Make every waiting thread look again."""
         with self.changed:
             self.changed.notify_all()
+            self._due.notify()
 
     # -- sender -----------------------------------------------------------------------------------
 
@@ -162,21 +174,23 @@ class UnderWay:
                 age = None if self._oldest is None else self._clock() - self._oldest
                 ending = draining.is_set() or not self._intakes_unfinished
                 flushing = ending and not self._intakes_running
+                look = _LOOK_SECONDS if self._windows.held else IDLE_SECONDS
                 if age is None:
                     if flushing:
                         return False
-                    self.changed.wait(LOOK_SECONDS)
-                elif (
-                    flushing
-                    or self._hurried
-                    or age >= limits.max_delay
-                    or self._pending.waiting * _BYTES_A_SAMPLE >= limits.max_frame_bytes
-                    or self._pending.waiting * 2 >= limits.max_waiting_samples
-                ):
+                    self._due.wait(look)
+                elif flushing or self._hurried or age >= limits.max_delay or self._is_full():
                     return True
                 else:
-                    self.changed.wait(min(LOOK_SECONDS, limits.max_delay - age))
+                    self._due.wait(min(look, limits.max_delay - age))
         return False
+
+    def _is_full(self) -> bool:
+        """Whether so many samples wait that a frame is due before `max_delay` is over."""
+        waiting = self._pending.waiting
+        return (
+            waiting * _BYTES_A_SAMPLE >= self._limits.max_frame_bytes or waiting * 2 >= self._limits.max_waiting_samples
+        )
 
     def _close_windows(self) -> None:
         if not self._windows.held:
@@ -267,7 +281,7 @@ class UnderWay:
         until = self._clock() + timeout
         with self.changed:
             self._hurried += 1
-            self.changed.notify_all()
+            self._due.notify()
             try:
                 while self._progress.open_in(source, partitions):
                     if self._windows.held and self._progress.only_open(source, partitions, self._windows.tokens()):
@@ -276,7 +290,7 @@ class UnderWay:
                     left = until - self._clock()
                     if left <= 0 or give_up():
                         return False
-                    self.changed.wait(min(left, LOOK_SECONDS))
+                    self.changed.wait(min(left, _LOOK_SECONDS))
             finally:
                 self._hurried -= 1
         return True

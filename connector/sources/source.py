@@ -124,7 +124,7 @@ class Source(Protocol):
 
     @abstractmethod
     def stop_reading(self) -> None:
-        """Receive nothing more, because a shutdown has begun.
+        """Receive nothing more, because a shutdown has begun. A `poll` that waits should return, and not wait on.
 
         Records that were received can still be polled. After the last one, `poll` returns None or raises
         `SourceFinishedError`, and the intake ends.

@@ -10,8 +10,8 @@ from typing import Any, Final, TypeAlias
 import msgspec
 
 from connector.formats.sparkplug.datatypes import DataType, decoded_text, reader_of, type_of, untyped
+from connector.formats.sparkplug.messages import Metric
 from connector.formats.sparkplug.properties import Properties
-from connector.formats.sparkplug.schema import Metric
 
 CONTROL: Final = ("Node Control/", "Device Control/")
 """The beginnings of the names of metrics that are commands and no measurements."""

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from enum import IntEnum
 from typing import Final, TypeAlias
 
-from connector.formats.sparkplug.schema import ScalarValue
+from connector.formats.sparkplug.messages import ScalarValue
 
 PlainValue: TypeAlias = float | bool | str | None
 """A number, a boolean or a text; None for no value."""

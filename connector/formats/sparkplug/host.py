@@ -22,6 +22,7 @@ from typing import Final
 from connector.formats.format import PayloadError
 from connector.formats.sparkplug.births import MetricTable
 from connector.formats.sparkplug.lifecycle import Lifecycle
+from connector.formats.sparkplug.messages import Payload
 from connector.formats.sparkplug.nodes import (
     HostLimits,
     Node,
@@ -30,8 +31,6 @@ from connector.formats.sparkplug.nodes import (
     TimelineChange,
     UnreadableTimeline,
 )
-from connector.formats.sparkplug.payload import decode_payload
-from connector.formats.sparkplug.schema import Payload
 from connector.formats.sparkplug.topic import BIRTHS, COMMANDS, MessageType, Owner, Topic, TopicError, parse_topic
 from connector.formats.sparkplug.values import MetricProblem, MetricReader, MetricValue
 from connector.records import Reason
@@ -68,6 +67,9 @@ class Host:
 
     def __init__(self, limits: HostLimits | None = None, remembered: Iterable[tuple[Owner, bytes]] = ()) -> None:
         """`remembered` has the timelines that `take_changes` returned in earlier runs."""
+        from connector.formats.sparkplug.payload import decode_payload  # noqa: PLC0415 - the library of Protobuf
+
+        self._decoded = decode_payload
         self._limits = limits or HostLimits()
         self._nodes = Nodes(self._limits, remembered)
         self._lifecycle = Lifecycle(self._nodes, self._limits.max_values)
@@ -112,7 +114,7 @@ class Host:
             )
         node = self._nodes.heard(topic, arrival_us)
         try:
-            payload = decode_payload(data, limits.max_payload_bytes, limits.max_values * _PARTS_A_VALUE)
+            payload = self._decoded(data, limits.max_payload_bytes, limits.max_values * _PARTS_A_VALUE)
         except PayloadError:
             if topic.message_type in BIRTHS:
                 self._lifecycle.invalid_birth(node, topic, arrival_us)

@@ -14,8 +14,8 @@ from collections.abc import Iterable
 
 from connector.formats.format import PayloadError
 from connector.formats.sparkplug.births import BD_SEQ, MetricTable, TooManyMetricsError, read_births
+from connector.formats.sparkplug.messages import Metric, Payload
 from connector.formats.sparkplug.nodes import Node, Nodes
-from connector.formats.sparkplug.schema import Metric, Payload
 from connector.formats.sparkplug.timeline import Epoch
 from connector.formats.sparkplug.topic import Owner, Topic
 from connector.records import Reason

@@ -12,7 +12,8 @@ from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import DecodeError
 
 from connector.formats.format import PayloadError
-from connector.formats.sparkplug.schema import DESCRIPTOR, Payload, PayloadMessage, message_fields
+from connector.formats.sparkplug.messages import Payload
+from connector.formats.sparkplug.schema import DESCRIPTOR, PayloadMessage, message_fields
 from connector.records import Reason
 
 COMPRESSED: Final = "SPBV1.0_COMPRESSED"

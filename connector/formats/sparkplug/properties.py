@@ -22,7 +22,7 @@ from connector.formats.sparkplug.datatypes import (
     type_of,
     untyped,
 )
-from connector.formats.sparkplug.schema import PropertySet, PropertyValue
+from connector.formats.sparkplug.messages import PropertySet, PropertyValue
 
 _UNIT: Final = ("engunit", "engunits", "engineeringunit", "engineeringunits", "unit", "units", "uom", "eu")
 _DESCRIPTION: Final = ("documentation", "description", "desc", "tooltip", "comment")

@@ -11,7 +11,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from connector.formats.sparkplug.schema import PayloadMessage
 from connector.formats.sparkplug.topic import command_topic
 
 REBIRTH: Final = "Node Control/Rebirth"
@@ -107,6 +106,8 @@ class Rebirths:
 
 def rebirth_command(group: str, node: str, time_ms: int) -> Command:
     """The command that asks a node for its births."""
+    from connector.formats.sparkplug.schema import PayloadMessage  # noqa: PLC0415 - the library of Protobuf
+
     payload = PayloadMessage(timestamp=time_ms)
     payload.metrics.add(name=REBIRTH, timestamp=time_ms, datatype=_BOOLEAN, boolean_value=True)
     return Command(command_topic(group, node), payload.SerializeToString())

@@ -27,8 +27,8 @@ from connector.formats.sparkplug.datatypes import (
     type_of,
     untyped,
 )
+from connector.formats.sparkplug.messages import DataSet, Metric
 from connector.formats.sparkplug.properties import quality_code
-from connector.formats.sparkplug.schema import DataSet, Metric
 from connector.records import Reason
 
 _NO_TABLE: Final = MetricTable(())

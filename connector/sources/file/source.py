@@ -32,6 +32,8 @@ from connector.threads.watched import WatchedThread
 
 _PIECE: Final = 64 * 1024
 _PIECES_AHEAD: Final = 8
+_STDIN_SECONDS: Final = 0.2
+"""Longest wait for standard input at a time: nothing wakes this wait when reading stops."""
 _FINGERPRINT_BYTES: Final = 4096
 
 _log = structlog.get_logger(__name__)
@@ -218,7 +220,7 @@ class FileSource(Source):
         """Returns the next bytes; b"" at the end; None if no bytes came within `timeout` seconds."""
         if self._settings.is_stdin:
             try:
-                return self._ahead.get(timeout=timeout)
+                return self._ahead.get(timeout=min(timeout, _STDIN_SECONDS))
             except queue.Empty:
                 return None
         try:

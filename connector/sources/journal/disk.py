@@ -50,7 +50,7 @@ class DiskJournal:
         self._source = source
         self._file = file
         self._buffer = WriteBuffer(source, file, max_bytes)
-        self._damage = DamageControl(source, file, self._buffer, on_failure=self._wake_reader)
+        self._damage = DamageControl(source, file, self._buffer, on_failure=self.wake)
         self._reader = JournalReader(source, file, self._damage, retry_seconds)
         self._writer = JournalWriter(source, file, self._buffer, self._reader, self._damage, retry_seconds)
         # On the hot path, callers use the methods of the parts directly: this saves a call.
@@ -59,7 +59,8 @@ class DiskJournal:
         self.poll = self._reader.poll
         self._damage.report_start()
 
-    def _wake_reader(self) -> None:
+    def wake(self) -> None:
+        """Make a `poll` that waits, or the next one, return at once."""
         self._reader.wake()
 
     def start(self, linger: float = 0.0) -> None:

@@ -64,6 +64,9 @@ class Journal(Protocol):
     def poll(self, timeout: float) -> Chunk | None:
         """Returns the next chunk, as in `Source.poll`."""
 
+    def wake(self) -> None:
+        """Make a `poll` that waits, or the next one, return at once: the source stops reading, or has failed."""
+
     def commit(self, commit: Commit) -> None:
         """Settle records, as in `Source.commit`."""
 

@@ -45,14 +45,14 @@ class MemoryJournal:
         self._partition = f"memory-{file.incarnation}-{secrets.token_hex(3)}"
         self._max_bytes = min(max_bytes, BUFFER_BYTES)
         self._changed = threading.Condition()
-        """Protects the two queues, `_next`, `_bytes` and `_closing`."""
+        """Protects the two queues, `_next`, `_bytes`, `_closing` and `_woken`."""
         self._unread: deque[tuple[int, Batch]] = deque()
         """Batches that were not polled yet, each with the position of its first record."""
         self._unsettled: deque[tuple[int, Batch]] = deque()
         """Batches that are not settled yet, each with the position of its last record."""
         self._next = file.next_position
         self._bytes = 0
-        self._closing = False
+        self._closing = self._woken = False
         self._uncounted: list[Commit] = []
         """Commits that are not in the ledger, because it could not be written."""
         self._uncounted_records = 0
@@ -85,11 +85,18 @@ class MemoryJournal:
     def poll(self, timeout: float) -> Chunk | None:
         """Returns the next batch as a chunk; None if no batch came within `timeout` seconds."""
         with self._changed:
-            self._changed.wait_for(lambda: self._unread or self._closing, timeout)
+            self._changed.wait_for(lambda: self._unread or self._closing or self._woken, timeout)
+            self._woken = False
             if not self._unread:
                 return None
             first, batch = self._unread.popleft()
         return Chunk(self._source, self._partition, range(first, first + len(batch.records)), batch.records)
+
+    def wake(self) -> None:
+        """Make a `poll` that waits, or the next one, return at once."""
+        with self._changed:
+            self._woken = True
+            self._changed.notify_all()
 
     def commit(self, commit: Commit) -> None:
         """Add the account to the ledger, then acknowledge the batches."""

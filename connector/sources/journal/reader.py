@@ -39,7 +39,7 @@ class JournalReader:
         self._retry_seconds = retry_seconds
         self._partition = f"journal-{file.incarnation}"
         self._changed = threading.Condition()
-        """Protects the tail, `_end` and `_closing`."""
+        """Protects the tail, `_end`, `_closing` and `_woken`."""
         self._tail: deque[tuple[JournalRow, int]] = deque()
         """Rows that were written and not read yet, each with its size in memory."""
         self._tail_bytes = 0
@@ -47,7 +47,7 @@ class JournalReader:
         """The next position to read. Only `poll` changes it."""
         self._end = file.next_position
         """The position after the last written row."""
-        self._closing = False
+        self._closing = self._woken = False
         self.trouble: str | None = None
         """The reason why the file cannot be read at present; None if it can be read."""
 
@@ -68,8 +68,9 @@ class JournalReader:
             self._changed.notify_all()
 
     def wake(self) -> None:
-        """Wake a waiting `poll`, because the journal has failed."""
+        """Make a `poll` that waits, or the next one, return at once: the journal has failed, or reading stops."""
         with self._changed:
+            self._woken = True
             self._changed.notify_all()
 
     def close(self) -> None:
@@ -85,7 +86,10 @@ class JournalReader:
         `SourceFailedError`.
         """
         with self._changed:
-            self._changed.wait_for(lambda: self._next < self._end or self._damage.failure or self._closing, timeout)
+            self._changed.wait_for(
+                lambda: self._next < self._end or self._damage.failure or self._closing or self._woken, timeout
+            )
+            self._woken = False
             if self._damage.failure:
                 raise SourceFailedError(self._damage.failure)
             if self._next >= self._end:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 import structlog
 from confluent_kafka import Consumer, KafkaException
@@ -11,6 +12,10 @@ from connector.settings import SettingsError
 from connector.sources.kafka.member import Member
 from connector.sources.kafka.section import KafkaSection
 from connector.sources.kafka.settings import consumer_settings, refusal
+
+GATHER_SECONDS: Final = 0.2
+"""Longest time for a call of `consume`: the call returns when the batch is full or the time is over, so a longer time
+would delay the messages of slow topics."""
 
 _log = structlog.get_logger(__name__)
 

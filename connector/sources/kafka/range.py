@@ -22,6 +22,7 @@ from connector.ledger.account import Commit
 from connector.ledger.ledger_writer import LedgerWriter
 from connector.ledger.source_file import SourceFile
 from connector.records import Chunk
+from connector.sources.kafka.client import GATHER_SECONDS
 from connector.sources.kafka.identity import TopicAsker
 from connector.sources.kafka.loss import expired_text
 from connector.sources.kafka.member import Member
@@ -197,7 +198,7 @@ class KafkaRangeSource(Source):
             if self._member.unusable:
                 raise SourceFailedError(self._member.unusable)
             self._go_on_after_loss()
-            self._take(self._consumer.consume(_BATCH, timeout))
+            self._take(self._consumer.consume(_BATCH, min(timeout, GATHER_SECONDS)))
         return self._ready.popleft() if self._ready else None
 
     def commit(self, commit: Commit) -> None:

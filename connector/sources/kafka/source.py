@@ -39,7 +39,7 @@ from connector.ledger.source_file import SourceFile
 from connector.records import Chunk
 from connector.sources.kafka.assignment import Assignment
 from connector.sources.kafka.beginnings import Beginnings
-from connector.sources.kafka.client import ConsumerHandle
+from connector.sources.kafka.client import GATHER_SECONDS, ConsumerHandle
 from connector.sources.kafka.group import Group
 from connector.sources.kafka.identity import TopicAsker
 from connector.sources.kafka.identity_watch import IdentityWatch
@@ -146,7 +146,7 @@ class KafkaSource(Source):
             self._rejoining.try_again(now)
             self._rejoining.mend(now)
             self._share.find(now, len(self._assignment.owned), self._group.rebalances)
-            self._intake.take(self._client.consumer.consume(self._intake.batch, timeout))
+            self._intake.take(self._client.consumer.consume(self._intake.batch, min(timeout, GATHER_SECONDS)))
         return self._assignment.give_out()
 
     def hold(self) -> None:
@@ -293,7 +293,7 @@ class KafkaSource(Source):
         consumer = self._client.consumer
         try:
             consumer.pause(consumer.assignment())  # also partitions that were just assigned
-            message = consumer.poll(timeout)
+            message = consumer.poll(min(timeout, GATHER_SECONDS))
             if message is not None:
                 self._intake.take([message])
             under_way = self._assignment.under_way(list(self._assignment.owned))

@@ -37,7 +37,9 @@ from connector.threads.watched import moves
 
 _READS_PER_TURN: Final = 256
 _TURN_BYTES: Final = 1024 * 1024
-_TICK_SECONDS: Final = 0.5
+_TICK_SECONDS: Final = 1.0
+_ROOM_SECONDS: Final = 0.5
+"""The time until a connection that is not read looks for room in the journal again."""
 _GOODBYE_SECONDS: Final = 1.0
 _BACKLOG: Final = 1000
 """The number of packets not taken by the broker at which no more packets are added."""
@@ -246,9 +248,8 @@ class Connection:
         pending = reading and (client.has_ahead() or (hasattr(sock, "pending") and sock.pending() > 0))
         wanted = [outbound.woken, sock] if reading else [outbound.woken]
         try:
-            readable, _, _ = ready_sockets(
-                wanted, [sock] if client.want_write() else [], (), 0.0 if pending else _TICK_SECONDS
-            )
+            tick = 0.0 if pending else _TICK_SECONDS if reading else _ROOM_SECONDS
+            readable, _, _ = ready_sockets(wanted, [sock] if client.want_write() else [], (), tick)
         except (OSError, ValueError):  # the socket is closed already
             self._end = self._end or End("the connection was lost")
             return

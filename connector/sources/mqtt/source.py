@@ -136,6 +136,10 @@ class MqttSource(Source):
     def stop_reading(self) -> None:
         """Read no more messages. The connection stays open for the acknowledgements that are still to come."""
         self._draining.set()
+        self._journal.wake()
+        connection = self._connection
+        if connection is not None:
+            connection.wake()
 
     def leave(self, *, end_session: bool) -> None:
         """Unsubscribe from the shared subscriptions, which other members go on reading; with `end_session`, from all.
@@ -250,6 +254,7 @@ class MqttSource(Source):
             pause = self._judge(end) or delay * (0.1 + 0.9 * self._chance())
             if self._failure:
                 _log.error("mqtt_stopped", source=self.name, reason=self._failure)
+                self._journal.wake()
                 return
             _log.warning("mqtt_disconnected", source=self.name, reason=end.message, next_try_in_seconds=round(pause, 2))
             delay = min(delay * 2, _LAST_DELAY)

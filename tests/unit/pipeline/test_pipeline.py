@@ -20,7 +20,7 @@ from connector.mapping.rules.compiler.rule import compile_rule
 from connector.mapping.rules.section import RuleSection
 from connector.mapping.section import MappingSection
 from connector.packing.planner import plan_frame
-from connector.pipeline import intake
+from connector.pipeline import intake, under_way
 from connector.pipeline.pipeline import Pipeline
 from connector.pipeline.under_way import Abandoned, Limits
 from connector.records import Mapped, Reason, Record
@@ -83,11 +83,13 @@ Make = Callable[..., Bench]
 
 
 @pytest.fixture
-def bench() -> Iterator[Make]:
-    """Makes benches; whatever a test leaves running is stopped."""
+def bench(monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
+    """Makes benches; whatever a test leaves running is stopped. A clock of a test wakes nobody: it is looked at often."""
     made: list[Bench] = []
 
     def make(*args: ListSource, **settings: object) -> Bench:
+        if "clock" in settings:
+            monkeypatch.setattr(under_way, "IDLE_SECONDS", 0.01)
         found = Bench(*args, **settings)  # type: ignore[arg-type]
         made.append(found)
         return found
@@ -586,6 +588,21 @@ def test_a_drain_with_nothing_to_send_ends_at_once(bench: Make) -> None:
     b = bench(max_delay=3600.0).start()
     b.finish()
     assert b.clarify.requests == []
+
+
+@pytest.mark.parametrize("end", [Pipeline.drain, Pipeline.abort])
+def test_every_reason_to_act_wakes_the_thread_that_acts(
+    bench: Make, monkeypatch: pytest.MonkeyPatch, end: Callable[[Pipeline], None]
+) -> None:
+    """No thread depends on looking again after a while: so a connector without messages sleeps."""
+    monkeypatch.setattr(intake, "IDLE_SECONDS", 10 * SECONDS)
+    monkeypatch.setattr(under_way, "IDLE_SECONDS", 10 * SECONDS)
+    b = bench().start()
+    wait_until(lambda: b.source.polls, SECONDS, "the intake waits")
+    b.source.put(*series(3))
+    b.committed(3)
+    end(b.pipeline)
+    assert b.pipeline.stopped.wait(SECONDS)
 
 
 def test_a_drain_goes_on_trying_while_clarify_is_away(bench: Make) -> None:

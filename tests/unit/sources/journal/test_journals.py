@@ -88,6 +88,18 @@ def test_a_poll_that_waits_is_woken_by_an_append(make: Callable[..., Journal], p
         assert payloads([chunk for chunk in found if chunk]) == [r.payload for r in Durable().batch(1).records]
 
 
+def test_a_poll_that_waits_is_woken_because_reading_stops(make: Callable[..., Journal], path: Path) -> None:
+    with started(make(SourceFile.open(path))) as journal:
+        found: list[Chunk | None] = []
+        waiting = threading.Thread(target=lambda: found.append(journal.poll(SECONDS * 10)))
+        waiting.start()
+        journal.wake()
+        waiting.join(SECONDS)
+        assert found == [None]
+        journal.append(Durable().batch(1))
+        assert payloads([poll(journal)]) == [r.payload for r in Durable().batch(1).records]
+
+
 def test_at_the_bound_there_is_no_room_until_something_is_settled(make: Callable[..., Journal], path: Path) -> None:
     durable = Durable()
     with started(make(SourceFile.open(path), 400_000)) as journal:

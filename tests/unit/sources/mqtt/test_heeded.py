@@ -109,6 +109,7 @@ class Stage:
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """Look at the clock of the test often."""
     monkeypatch.setattr("connector.sources.mqtt.connection._TICK_SECONDS", 0.02)
+    monkeypatch.setattr("connector.sources.mqtt.connection._ROOM_SECONDS", 0.02)
 
 
 @pytest.fixture

@@ -259,7 +259,7 @@ class Connection:
         if outbound.woken in readable:
             outbound.read_wakes()
         if client.backlog < _BACKLOG:
-            outbound.holds_back = self.handshake.ends_shared and self.handshake.session_expiry > 0
+            outbound.holds_back = self.handshake.wakes_others
             self._departure.acknowledged += outbound.send(client)
             self._departure.held = bool(outbound.held)
         if client.want_write():
@@ -298,7 +298,7 @@ class Connection:
     def _wakes_others(self) -> bool:
         """Whether to end this connection, so that the broker serves the members that remain (see `departure.py`)."""
         departure, handshake = self._departure, self.handshake
-        waits = handshake.subscribing or handshake.unsubscribing or handshake.not_ended
+        waits = handshake.subscribing or handshake.unsubscribing
         return departure.held and departure.all_acknowledged and not waits
 
     def _say_goodbye(self, end: End) -> End:

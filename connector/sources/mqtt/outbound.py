@@ -94,6 +94,10 @@ class Outbound:
     def send_acknowledgements(self, client: BoundedClient) -> int:
         """Hand the acknowledgements that wait to paho. Returns the number of acknowledgements."""
         sent = 0
+        if self.held and not self.holds_back:
+            with self._queues:
+                self._acknowledgements.appendleft(self.held)
+            self.held = []
         while True:
             with self._queues:
                 if not self._acknowledgements:

@@ -258,12 +258,16 @@ def test_a_subscription_that_the_broker_does_not_end_is_not_left(
 ) -> None:
     with stages(topics=["$share/g/t"]) as stage:
         stage.unsuback = 0x87
+        stage.messages = [[1, 2]]
+        stage.journal.holds = True
         stage.start()
         stage.wait_ready()
         stage.source.leave(end_session=False)
         said = "the broker does not end '$share/g/t' (Not authorized; give this user the right"
         wait_until(lambda: said in (stage.source.leaving() or ""), 10, stage.source.leaving)
+        stage.journal.release()
         wait_until(lambda: len(stage.broker.sessions[0].has(UNSUBSCRIBE)) >= 2, 10, "the question about the rest")
+        wait_until(lambda: len(stage.broker.sessions[0].has(PUBACK)) == 2, 10, "no acknowledgement is held back")
         assert stage.source.leaving() is not None
     assert "mqtt_unsubscribe_refused" in capsys.readouterr().out
 

@@ -10,10 +10,11 @@ import logging
 import math
 import time
 from collections.abc import Callable, Collection, Mapping
-from typing import Final
+from concurrent.futures import Future
+from typing import Any, Final
 
 import structlog
-from confluent_kafka import IsolationLevel, KafkaException, TopicPartition
+from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, ConfigEntry, ConfigResource, OffsetSpec, ResourceType  # type: ignore[attr-defined]
 
 from connector.brokers.kafka import admin_settings
@@ -21,6 +22,9 @@ from connector.sources.kafka.section import KafkaSection
 from connector.sources.partitions import partition_name, split_partition_name
 
 _SECONDS: Final = 3.0
+_RENEW_SECONDS: Final = 10.0
+_STUCK: Final = (KafkaError._TIMED_OUT, KafkaError._NOENT)
+"""The error codes of a client that waits for the controller, or finds no leaders of partitions."""
 _log = structlog.get_logger(__name__)
 
 
@@ -29,13 +33,48 @@ def quiet_admin(section: KafkaSection, make: Callable[..., AdminClient] = AdminC
     return make(admin_settings(section), logger=logging.Logger("librdkafka-questions", logging.CRITICAL))
 
 
-class LogBounds:
-    """The first and last offsets of partitions, as of the last answer. One thread may ask, any thread may read."""
+class QuietClient:
+    """A client for questions that is replaced if it seems to be stuck, at most every 10 s. For one thread.
+
+    After an answer without rights, librdkafka may wait in vain for the controller, or find no leaders, until its next
+    refresh of metadata, five minutes later.
+    """
 
     def __init__(self, section: KafkaSection, make: Callable[..., AdminClient] = AdminClient) -> None:
         self._section = section
         self._make = make
         self._admin: AdminClient | None = None
+        self._stuck = False
+        self._renew_from = 0.0
+
+    @property
+    def admin(self) -> AdminClient:
+        """The client for the next question. Raises KafkaException if none can be made."""
+        now = time.monotonic()
+        if self._stuck and now >= self._renew_from:
+            self._admin, self._stuck, self._renew_from = None, False, now + _RENEW_SECONDS
+        if self._admin is None:
+            self._admin = quiet_admin(self._section, self._make)
+        return self._admin
+
+    def watch(self, *answers: Future[Any]) -> None:
+        """Learn from these answers of `admin` whether the client is stuck."""
+        for answer in answers:
+            answer.add_done_callback(self._learn)
+
+    def _learn(self, answer: Future[Any]) -> None:
+        """May run in a thread of librdkafka: so the client is replaced later."""
+        error = None if answer.cancelled() else answer.exception()
+        if isinstance(error, KafkaException) and error.args[0].code() in _STUCK:
+            self._stuck = True
+
+
+class LogBounds:
+    """The first and last offsets of partitions, as of the last answer. One thread may ask, any thread may read."""
+
+    def __init__(self, section: KafkaSection, make: Callable[..., AdminClient] = AdminClient) -> None:
+        self._section = section
+        self._client = QuietClient(section, make)
         self._known: dict[str, tuple[int, int]] = {}
 
     def ask(self, partitions: Collection[str]) -> dict[str, tuple[int, int]]:
@@ -64,13 +103,12 @@ class LogBounds:
     def _offsets(self, partitions: Collection[str], which: OffsetSpec) -> dict[str, int]:
         if not partitions:
             return {}
-        if self._admin is None:
-            self._admin = quiet_admin(self._section, self._make)
-        asked = self._admin.list_offsets(
+        asked = self._client.admin.list_offsets(
             {TopicPartition(*split_partition_name(name)): which for name in partitions},
             isolation_level=IsolationLevel.READ_COMMITTED,
             request_timeout=_SECONDS,
         )
+        self._client.watch(*asked.values())
         found: dict[str, int] = {}
         until = time.monotonic() + 2 * _SECONDS
         for partition, future in asked.items():

@@ -26,13 +26,12 @@ from confluent_kafka import (
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
 
 from connector.ledger.account import LogPosition
-from connector.sources.kafka.broker_facts import quiet_admin
+from connector.sources.kafka.broker_facts import QuietClient
 from connector.sources.kafka.section import KafkaSection
 from connector.sources.partitions import partition_name, split_partition_name
 
 _REQUEST_SECONDS: Final = 5.0
 _PATIENCE_SECONDS: Final = 2.0
-_RENEW_SECONDS: Final = 10.0
 _NO_ID: Final = str(Uuid(0, 0))
 _REFUSED: Final = (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED)
 _AS_KAFKA: Final = str.maketrans("+/", "-_")
@@ -174,18 +173,15 @@ class Question:
         topics: dict[str, Future[Any]],
         trouble: Callable[[str], None],
         answered: Callable[[bool], None],
-        timed_out: Callable[[], None],
     ) -> None:
         """`trouble` is called with the reason of each answer that is missing for good.
 
-        `answered` is called at each attempt to take the answers, with whether any answer came, and `timed_out` if the
-        client gave up waiting for one.
+        `answered` is called at each attempt to take the answers, with whether any answer came.
         """
         self._cluster = cluster
         self._topics = topics
         self._trouble = trouble
         self._answered = answered
-        self._timed_out = timed_out
 
     @property
     def done(self) -> bool:
@@ -216,8 +212,6 @@ class Question:
         try:
             return future.result(max(0.0, until - time.monotonic()))
         except KafkaException as error:
-            if error.args[0].code() == KafkaError._TIMED_OUT:
-                self._timed_out()
             if error.args[0].code() in _REFUSED:
                 self._trouble(f"{error.args[0].str()}; allow DESCRIBE on the topic to the connector")
         except TimeoutError:
@@ -230,11 +224,9 @@ class TopicAsker:
 
     def __init__(self, section: KafkaSection, make: Callable[..., AdminClient] = AdminClient) -> None:
         self._section = section
-        self._make = make
-        self._admin: AdminClient | None = None
+        self._client = QuietClient(section, make)
         self._said = False
         self._unanswered = False
-        self._renew_from = 0.0
 
     @property
     def patience(self) -> float:
@@ -244,32 +236,17 @@ class TopicAsker:
         """
         return 0.0 if self._unanswered else _PATIENCE_SECONDS
 
-    @property
-    def admin(self) -> AdminClient:
-        """The client for questions, which is made at the first one. Raises KafkaException."""
-        if self._admin is None:
-            self._admin = quiet_admin(self._section, self._make)
-        return self._admin
-
     def ask(self, topics: Collection[str]) -> Question | None:
         """Ask about topics, without waiting; None if the question could not be put."""
         try:
-            cluster = self.admin.describe_cluster(request_timeout=_REQUEST_SECONDS)
-            asked = self.admin.describe_topics(TopicCollection(sorted(topics)), request_timeout=_REQUEST_SECONDS)
+            admin = self._client.admin
+            cluster = admin.describe_cluster(request_timeout=_REQUEST_SECONDS)
+            asked = admin.describe_topics(TopicCollection(sorted(topics)), request_timeout=_REQUEST_SECONDS)
         except KafkaException as error:
             _log.debug("kafka_identity_unknown", source=self._section.name, reason=str(error))
             return None
-        return Question(cluster, asked, self._say_unknown, self._note_answers, self._renew)
-
-    def _renew(self) -> None:
-        """Let a new client put the next question, at most every 10 s.
-
-        After an answer without rights, librdkafka may wait for the controller in vain until its next refresh of
-        metadata, five minutes later.
-        """
-        if time.monotonic() >= self._renew_from:
-            self._admin = None
-            self._renew_from = time.monotonic() + _RENEW_SECONDS
+        self._client.watch(cluster, *asked.values())
+        return Question(cluster, asked, self._say_unknown, self._note_answers)
 
     def _note_answers(self, any_came: bool) -> None:
         self._unanswered = not any_came
@@ -289,7 +266,7 @@ class TopicAsker:
         """Partition → the future of its last offset, without waiting; empty if the question could not be put."""
         latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
         try:
-            asked = self.admin.list_offsets(
+            asked = self._client.admin.list_offsets(
                 {TopicPartition(*split_partition_name(name)): latest for name in partitions},
                 isolation_level=IsolationLevel.READ_COMMITTED,
                 request_timeout=_REQUEST_SECONDS,
@@ -297,4 +274,5 @@ class TopicAsker:
         except KafkaException as error:
             _log.debug("kafka_identity_unknown", source=self._section.name, reason=str(error))
             return {}
+        self._client.watch(*asked.values())
         return {partition_name(where.topic, where.partition): future for where, future in asked.items()}

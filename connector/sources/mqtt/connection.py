@@ -85,6 +85,8 @@ class End:
     """Whether the broker answered with a refusal."""
     unanswered: tuple[str, ...] = ()
     """The requested filters that may be the reason: the broker ended the connection instead of answering SUBSCRIBE."""
+    again: bool = False
+    """Whether we ended the connection only to connect again."""
     breach: str | None = None
     """The rule that the broker broke, one of a fixed number of texts; None if we did not end the connection for it."""
 
@@ -202,7 +204,9 @@ class Connection:
             if end := self._over(now):
                 return end
             if stopping():
-                return self._say_goodbye()
+                return self._say_goodbye(End("we disconnected"))
+            if self._wakes_others():
+                return self._say_goodbye(End("we left a shared subscription, and connect again", again=True))
             self._go_on_leaving()
             handshake.ask_again()
             reading = not handshake.connected or (client.may_read and may_read())
@@ -256,7 +260,9 @@ class Connection:
         if outbound.woken in readable:
             outbound.read_wakes()
         if client.backlog < _BACKLOG:
+            outbound.holds_back = self.handshake.wakes_others
             self._departure.acknowledged += outbound.send(client)
+            self._departure.held = bool(outbound.held)
         if client.want_write():
             client.loop_write()
         if sock in readable or pending:
@@ -290,9 +296,14 @@ class Connection:
             if mid is not None:
                 departure.asked(mid)
 
-    def _say_goodbye(self) -> End:
+    def _wakes_others(self) -> bool:
+        """Whether to end this connection, so that the broker serves the members that remain (see `departure.py`)."""
+        departure, handshake = self._departure, self.handshake
+        waits = handshake.subscribing or handshake.unsubscribing
+        return departure.held and departure.all_acknowledged and not waits
+
+    def _say_goodbye(self, end: End) -> End:
         """Send DISCONNECT. The broker keeps the session for the next connection, unless the session may end."""
-        end = End("we disconnected")
         self._end = self._end or end  # before paho calls back
         self._outbound.send_acknowledgements(self._client)
         forget = self._ends_session() and self.handshake.v5

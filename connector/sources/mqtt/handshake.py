@@ -96,6 +96,8 @@ class Handshake:
         """Filter → the reason why the broker does not end the subscription, and a remedy."""
         self.unknown: set[str] = set()
         """The filters that were granted, and that the broker did not know at UNSUBSCRIBE."""
+        self._ends_shared = False
+        """Whether this connection ends a shared subscription that was in force."""
         self.refused: str | None = None
         """The reason why the broker refused CONNECT, or why SUBSCRIBE could not be sent; None without a failure."""
 
@@ -166,6 +168,19 @@ class Handshake:
         return bool(self._asked or self._portions)
 
     @property
+    def wakes_others(self) -> bool:
+        """Whether the end of this connection is to wake the other members of a group, as `departure.py` says.
+
+        Without a session to return to, or with a subscription that the broker does not end, nothing is won.
+        """
+        return self._ends_shared and self.session_expiry > 0 and not self.not_ended
+
+    @property
+    def unsubscribing(self) -> bool:
+        """Whether UNSUBSCRIBE is on its way."""
+        return bool(self._given_up)
+
+    @property
     def unanswered(self) -> list[str]:
         """The filters that were requested and not answered."""
         return [topic for filters in self._asked.values() for topic in filters]
@@ -197,6 +212,8 @@ class Handshake:
                 return None
             last = mid
             self._given_up[mid] = portion
+            in_force = self._in_force.union(self._remembered_filters).intersection(portion)
+            self._ends_shared |= any(topic.startswith("$share/") for topic in in_force)
         return last
 
     def unsubscribed(self, mid: int, reasons: Sequence[ReasonCode]) -> None:

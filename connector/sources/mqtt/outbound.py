@@ -35,6 +35,10 @@ class Outbound:
         self._open = True
         self._acknowledgements: deque[list[int]] = deque()
         self._messages: deque[tuple[str, bytes]] = deque(maxlen=_MESSAGES)
+        self.holds_back = False
+        """Whether the newest acknowledgement waits for a newer one, so that the broker never has all."""
+        self.held: list[int] = []
+        """The packet id of the acknowledgement that is held back; empty if there is none."""
         self._sender: socket.socket | None = None
         self.woken: socket.socket
         """A socket that is readable when another thread has data to send. `open_socket` sets the attribute."""
@@ -90,11 +94,18 @@ class Outbound:
     def send_acknowledgements(self, client: BoundedClient) -> int:
         """Hand the acknowledgements that wait to paho. Returns the number of acknowledgements."""
         sent = 0
+        if self.held and not self.holds_back:
+            with self._queues:
+                self._acknowledgements.appendleft(self.held)
+            self.held = []
         while True:
             with self._queues:
                 if not self._acknowledgements:
                     return sent
                 mids = self._acknowledgements.popleft()
+            if self.holds_back:
+                due = self.held + mids
+                mids, self.held = due[:-1], due[-1:]
             client.acknowledge(mids)
             sent += len(mids)
 

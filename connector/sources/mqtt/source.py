@@ -256,7 +256,8 @@ class MqttSource(Source):
                 _log.error("mqtt_stopped", source=self.name, reason=self._failure)
                 self._journal.wake()
                 return
-            _log.warning("mqtt_disconnected", source=self.name, reason=end.message, next_try_in_seconds=round(pause, 2))
+            say = _log.info if end.again else _log.warning
+            say("mqtt_disconnected", source=self.name, reason=end.message, next_try_in_seconds=round(pause, 2))
             delay = min(delay * 2, _LAST_DELAY)
             moves(STILL_SECONDS + pause)
             self._draining.wait(pause)

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import trustme
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import (
     AclBinding,
     AclBindingFilter,
@@ -27,6 +27,8 @@ from structlog.testing import capture_logs
 
 from connector.ledger.account import Commit, Counts, Tally
 from connector.ledger.source_file import SourceFile
+from connector.sources.kafka.broker_facts import LogBounds
+from connector.sources.kafka.identity import TopicAsker
 from connector.sources.kafka.range import RangeFinder
 from connector.sources.kafka.section import KafkaSection
 from connector.sources.kafka.source import KafkaSource
@@ -308,6 +310,26 @@ def test_rights_that_come_later_and_go_and_come_again(kafka: Kafka, topic: str, 
     member.until_said("READ on the group")
     rule(kafka, GROUP, topic, AclOperation.READ)
     member.until(lambda: member.read >= 3 and not member.source.problems(), seconds=1)
+
+
+def test_a_question_that_was_refused_is_answered_soon_after_the_rights_came(kafka: Kafka, topic: str) -> None:
+    """A client that was refused finds no leaders until it refreshes its metadata, after five minutes."""
+    assert kafka.security
+    sasl = {"mechanism": "PLAIN", "username": USER, "password": PASSWORD}
+    defaults = {"type": "kafka", "topics": [topic], "group_id": topic, "security": "plaintext", "sasl": sasl}
+    section = KafkaSection.model_validate(defaults | {"bootstrap_servers": kafka.security.bootstrap("SASL_PLAINTEXT")})
+    bounds, asker, name = LogBounds(section), TopicAsker(section), f"{topic}[0]"
+
+    def end() -> int | None:
+        try:
+            return int(asker.ask_ends({name})[name].result(10).offset)
+        except KafkaException:
+            return None
+
+    assert bounds.ask({name}) == {}
+    assert end() is None
+    rule(kafka, TOPIC, topic, AclOperation.DESCRIBE)
+    wait_until(lambda: bounds.ask({name}) == {name: (0, 0)} and end() == 0, 45, "answers", every=0.5)
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)

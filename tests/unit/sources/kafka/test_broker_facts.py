@@ -24,6 +24,12 @@ class Brokers:
     def __init__(self) -> None:
         self.logs: dict[str, tuple[int, int]] = {}
         self.asked = 0
+        self.error = KafkaError._TIMED_OUT
+        self.clients = 0
+
+    def client(self, *_: object, **__: object) -> Any:
+        self.clients += 1
+        return self
 
     def list_offsets(self, asked: Mapping[TopicPartition, object], **_: Any) -> dict[TopicPartition, Future[Any]]:
         self.asked += 1
@@ -33,7 +39,7 @@ class Brokers:
             answers[partition] = answer
             log = self.logs.get(f"{partition.topic}[{partition.partition}]")
             if log is None:
-                answer.set_exception(KafkaException(KafkaError(KafkaError._TIMED_OUT)))
+                answer.set_exception(KafkaException(KafkaError(self.error)))
             else:
                 answer.set_result(SimpleNamespace(offset=log[type(which).__name__ == "LatestSpec"]))
         return answers
@@ -46,7 +52,7 @@ def brokers() -> Brokers:
 
 @pytest.fixture
 def bounds(brokers: Brokers) -> LogBounds:
-    return LogBounds(SECTION, lambda *_, **__: brokers)  # type: ignore[arg-type]
+    return LogBounds(SECTION, brokers.client)
 
 
 def test_each_partition_has_its_own(brokers: Brokers, bounds: LogBounds) -> None:
@@ -74,3 +80,25 @@ def test_without_an_answer_nothing_is_known(brokers: Brokers, bounds: LogBounds)
 def test_without_partitions_nobody_is_asked(brokers: Brokers, bounds: LogBounds) -> None:
     assert bounds.ask(set()) == {}
     assert brokers.asked == 0
+
+
+@pytest.mark.parametrize(
+    ("error", "clients"),
+    [
+        (KafkaError._TIMED_OUT, [1, 2, 2]),
+        (KafkaError._NOENT, [1, 2, 2]),
+        (KafkaError.NOT_LEADER_FOR_PARTITION, [1] * 3),
+    ],
+)
+def test_a_client_that_is_stuck_is_replaced_but_not_at_each_question(
+    brokers: Brokers, bounds: LogBounds, monkeypatch: pytest.MonkeyPatch, error: int, clients: list[int]
+) -> None:
+    brokers.error = error
+    found = []
+    for _ in range(3):
+        bounds.ask({"t[0]"})
+        found.append(brokers.clients)
+    assert found == clients
+    brokers.logs = {"t[0]": (1, 2)}
+    monkeypatch.setattr("connector.sources.kafka.broker_facts._RENEW_SECONDS", 0)
+    assert bounds.ask({"t[0]"}) == {"t[0]": (1, 2)}

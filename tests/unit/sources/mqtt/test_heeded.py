@@ -17,7 +17,9 @@ from connector.sources.mqtt.source import MqttSource
 from tests.held_journal import CollectingJournal
 from tests.hostile.mqtt_broker import (
     CONNECT,
+    DISCONNECT,
     PINGREQ,
+    PUBACK,
     SUBSCRIBE,
     UNSUBACK,
     UNSUBSCRIBE,
@@ -25,6 +27,7 @@ from tests.hostile.mqtt_broker import (
     Packet,
     Session,
     packet,
+    publish,
     suback,
 )
 from tests.scripted import Clock, ScriptedHandover
@@ -56,6 +59,8 @@ class Stage:
         self.unsuback = 0
         self.properties = b""
         self.present = False
+        self.messages: list[list[int]] = []
+        """The packet ids of the messages to `t/1` that each connection gets."""
         self.clock = Clock()
         self.journal = CollectingJournal()
         self.broker = HostileBroker(self._play)
@@ -72,7 +77,9 @@ class Stage:
         self.source.start(ScriptedHandover())
 
     def _play(self, session: Session) -> None:
-        session.accept(properties=self.properties, present=self.present)
+        session.accept(properties=self.properties, present=self.present or session.index > 0)
+        for mid in self.messages[session.index] if session.index < len(self.messages) else ():
+            session.send(publish(session.v5, b"t/1", mid=mid, dup=session.index > 0))
         answered = 0
         while not session.closed.wait(0.005):
             new = session.received[answered:]
@@ -252,12 +259,16 @@ def test_a_subscription_that_the_broker_does_not_end_is_not_left(
 ) -> None:
     with stages(topics=["$share/g/t"]) as stage:
         stage.unsuback = 0x87
+        stage.messages = [[1, 2]]
+        stage.journal.holds = True
         stage.start()
         stage.wait_ready()
         stage.source.leave(end_session=False)
         said = "the broker does not end '$share/g/t' (Not authorized; give this user the right"
         wait_until(lambda: said in (stage.source.leaving() or ""), 10, stage.source.leaving)
+        stage.journal.release()
         wait_until(lambda: len(stage.broker.sessions[0].has(UNSUBSCRIBE)) >= 2, 10, "the question about the rest")
+        wait_until(lambda: len(stage.broker.sessions[0].has(PUBACK)) == 2, 10, "no acknowledgement is held back")
         assert stage.source.leaving() is not None
     assert "mqtt_unsubscribe_refused" in capsys.readouterr().out
 
@@ -282,6 +293,63 @@ def test_what_leaving_cannot_know_is_said(
         found = stage.source.unsure()
         assert len(found) == len(unsure)
         assert all(part in text for part, text in zip(unsure, found, strict=True)), found
+
+
+@pytest.mark.parametrize("protocol", VERSIONS)
+def test_the_end_of_a_connection_wakes_the_other_members(stages: Callable[..., Any], protocol: str) -> None:
+    """HiveMQ serves them again at the end of a connection with a message that is not acknowledged, and not at UNSUBACK.
+
+    Only the next connection finds out whether the broker has more for us, since one message more may fill its window.
+    """
+    with stages(topics=["$share/g/t/#"], protocol=protocol) as stage:
+        stage.journal.holds = True
+        stage.messages = [[1, 2, 3], [3]]
+        stage.start()
+        stage.wait_ready()
+        wait_until(lambda: len(stage.journal.records) == 3, 30, "the messages")
+        stage.source.leave(end_session=False)
+        first = stage.broker.sessions[0]
+        wait_until(lambda: first.has(UNSUBSCRIBE), 30, "UNSUBSCRIBE")
+        assert not first.has(DISCONNECT), "all messages may come again"
+        stage.journal.release()
+        wait_until(lambda: stage.source.leaving() is None, 30, stage.source.leaving)
+        assert [one.mid for one in first.has(PUBACK)] == [1, 2]
+        assert [one.body for one in first.has(DISCONNECT)] == [b""], "the session stays"
+        second = stage.broker.sessions[1]
+        assert [one.mid for one in second.has(PUBACK)] == [3]
+        stage.source.close(10)
+        assert second.has(DISCONNECT)[0].body == (b"\0\5\x11\0\0\0\0" if protocol == "5" else b"")
+        assert len(stage.broker.sessions) == (2 if protocol == "5" else 3), "before MQTT 5, a clean session ends ours"
+
+
+def test_a_shared_subscription_that_is_configured_no_more_is_left_alike(stages: Callable[..., Any]) -> None:
+    with stages(topics=["own"]) as stage:
+        stage.source._session.remember(frozenset({"own", "$share/g/t/#"}))
+        stage.present = True
+        stage.messages = [[1], [1]]
+        stage.start()
+        wait_until(lambda: len(stage.journal.records) == 2, 30, "the message, twice")
+        stage.wait_ready()
+        wait_until(lambda: stage.broker.sessions[1].has(PUBACK), 30, "its acknowledgement")
+        assert [session.has(PUBACK) for session in stage.broker.sessions[:-1]] == [[]]
+
+
+@pytest.mark.parametrize("properties", [b"", SESSION_EXPIRY + b"\0\0\0\0"])
+def test_a_member_without_a_message_or_a_session_leaves_on_one_connection(
+    stages: Callable[..., Any], properties: bytes
+) -> None:
+    with stages(topics=["$share/g/t/#"]) as stage:
+        stage.properties = properties
+        stage.messages = [[1]] if properties else []
+        stage.journal.holds = True
+        stage.start()
+        stage.wait_ready()
+        wait_until(lambda: len(stage.journal.records) == sum(map(len, stage.messages)), 30, "the message")
+        stage.source.leave(end_session=False)
+        wait_until(lambda: stage.broker.sessions[0].has(UNSUBSCRIBE), 30, "UNSUBSCRIBE")
+        stage.journal.release()
+        wait_until(lambda: stage.source.leaving() is None, 30, stage.source.leaving)
+        assert len(stage.broker.sessions) == 1
 
 
 # -- time --------------------------------------------------------------------------------------------

@@ -192,7 +192,7 @@ class Mapper:
             if error.reason is Reason.INVALID_JSON and is_no_value(payload):
                 return Mapped(filtered=1, skipped=True, why="unavailable")
             return _unreadable(error, payload)
-        return mapped if not _has_no_number(mapped) else _with_remedy(mapped, decode(payload))
+        return _with_remedy(mapped, decode(payload)) if mapped.rejects and _has_no_number(mapped) else mapped
 
     def watch(self, plan: Plan, flat: Flat, document: object, time_us: int) -> None:
         """For some of the messages that became rows, check whether several things share the topic.
@@ -340,7 +340,7 @@ class Mapper:
                 mapped = Mapped(skipped=True, filtered=leaves(document), why="skipped") if rule.skip else None
                 if mapped is None:
                     mapped = _or_thinned(self._documents.document(rule, plan, record, named, document))
-                    if _has_no_number(mapped):
+                    if mapped.rejects and _has_no_number(mapped):
                         mapped = _with_remedy(mapped, document)
                 if fields is not None and fields.rejects:
                     mapped = _with_bad_fields(mapped, fields)

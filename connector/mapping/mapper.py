@@ -213,7 +213,7 @@ class Mapper:
             if error.reason is Reason.INVALID_JSON and is_no_value(payload):
                 return Mapped(filtered=1, skipped=True, why="unavailable")
             return _unreadable(error, payload)
-        return mapped if not _has_no_number(mapped) else _with_remedy(mapped, decode(payload))
+        return _with_remedy(mapped, decode(payload)) if mapped.rejects and _has_no_number(mapped) else mapped
 
     def watch(self, plan: Plan, flat: Flat, document: object, time_us: int) -> None:
         """For some of the messages that became rows, check whether several things share the topic.
@@ -401,7 +401,7 @@ class Mapper:
         if rule.describes:
             return self._describe(plan, record, named, document)
         mapped = _or_thinned(self._documents.document(rule, plan, record, named, document))
-        return _with_remedy(mapped, document) if _has_no_number(mapped) else mapped
+        return _with_remedy(mapped, document) if mapped.rejects and _has_no_number(mapped) else mapped
 
     def _describe(self, plan: Plan, record: Record, named: Mapping[str, str], document: object) -> Mapped:
         """Take what a message says about signals, also for the signals that are there already."""

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import islice
 from json import dumps
 from typing import Final, NamedTuple
 
 import orjson
 
 from connector.formats.compression import decompressed
+from connector.formats.documents import count
 from connector.formats.encodings import from_base64
 from connector.formats.format import PayloadError
 from connector.formats.text.json_payload import JsonFormat
@@ -28,10 +30,15 @@ _WORD: Final = re.compile(r"[A-Za-z_][\w.]*", re.ASCII)
 _STARTS: Final = ("{", "[", "e", "W", "H")
 """The first characters of JSON, of base64 of `{` and `[`, and of base64 of gzip."""
 _LONGEST_TEXT: Final = 64 * 1024
+_MOST_LEAVES: Final = 10_000
+"""Values of a document that is decoded to see what is in it."""
 _MOST_UNPACKED: Final = 256 * 1024
 _MOST_NODES: Final = 1_000
-"""Values of a document that are looked at."""
+"""Values of a document that are looked at; of an object and a list, the first ones."""
+_MOST_MEMBERS: Final = 200
+_MOST_ITEMS: Final = 20
 _MOST_PATHS: Final = 5
+_LONGEST_PATH: Final = 200
 _MOST_LEVELS: Final = 3
 """Payloads in payloads in payloads."""
 
@@ -59,16 +66,21 @@ class Packed(NamedTuple):
 
 
 def unpacked(document: object) -> tuple[object, tuple[Packed, ...]]:
-    """(the document with the payloads in its texts decoded, their fields in the order of the steps)."""
+    """(the document with the payloads in its texts decoded, their fields in the order of the steps).
+
+    In a large document, payloads in payloads are not looked for.
+    """
     steps: list[Packed] = []
-    for _ in range(_MOST_LEVELS):
-        found = _packed(document)
-        if not found:
-            break
+    while len(steps) < _MOST_PATHS and (found := _packed(document)):
         form = JsonFormat()
         decoding = [DecodeStep(parse_parts(one.path), one.encodings or ("text",), form) for one in found]
-        document = decode_fields(decoding, document, _MOST_UNPACKED, set()).document
         steps += found
+        if count(document)[0] > _MOST_LEAVES:
+            break
+        try:
+            document = decode_fields(decoding, document, _MOST_UNPACKED, set()).document
+        except PayloadError:
+            break
     return document, tuple(steps)
 
 
@@ -139,21 +151,21 @@ def _packed(document: object, level: int = 1) -> list[Packed]:
     left: list[tuple[Parts, object]] = [((), document)]
     for parts, value in left:  # the list grows in this loop
         if type(value) is dict and len(left) < _MOST_NODES:
-            left += [((*parts, key), inner) for key, inner in value.items()]
+            left += [((*parts, key), inner) for key, inner in islice(value.items(), _MOST_MEMBERS)]
         elif type(value) is list and len(left) < _MOST_NODES:
-            left += [((*parts, EACH), inner) for inner in value]
+            left += [((*parts, EACH), inner) for inner in value[:_MOST_ITEMS]]
         elif type(value) is str and parts not in found and len(found) < _MOST_PATHS:
-            path, encodings = _path(parts), _encodings(value, level)
-            if encodings is not None and path is not None:
+            encodings = _encodings(value, level)
+            if encodings is not None and (path := _path(parts)) is not None:
                 found[parts] = Packed(path, encodings)
     return list(found.values())
 
 
 def _path(parts: Parts) -> str | None:
-    """Returns the parts as a path; None if a key in them has signs that mean something in a path."""
+    """Returns the parts as a path; None if it is too long, or a key in it has signs that mean something in a path."""
     path = "".join("[]" if part is EACH else f".{part}" for part in parts).removeprefix(".") or WHOLE
     try:
-        return path if parse_parts(path) == parts else None
+        return path if len(path) <= _LONGEST_PATH and parse_parts(path) == parts else None
     except PathError:
         return None
 

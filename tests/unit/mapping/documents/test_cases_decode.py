@@ -244,3 +244,13 @@ def test_what_init_writes_is_right(case: str) -> None:
     found = outcome(messages, yaml.safe_dump([rule.settings for rule in drafted.rules]))
     assert drafted.without_rule == []
     assert [sample[1:] for sample in found.samples] == [sample[1:] for sample in expected]
+
+
+def test_the_search_for_a_remedy_has_an_end() -> None:
+    found = outcome([{"topic": "t", "payload": [{"p": '{"v": 1}'}] * 15_000}])
+    assert [one.reason for one in found.rejects] == [Reason.NO_NUMERIC_VALUE]
+    assert 'decode: "[].p"' in found.rejects[0].message
+    nested = "1"
+    for _ in range(4):
+        nested = json.dumps({"p": nested, "x": "y"})
+    assert "decode: [p, p.p, " in outcome([{"topic": "t", "payload_text": nested}]).rejects[0].message

@@ -140,6 +140,9 @@ class Descriptions:
             for name in ("name", "description", "unit")
             if (text := getattr(said, name)) and not _is_written(rule, value, path, name)
         }
+        conversion = value.conversion or rule.conversion
+        if conversion is not None and (conversion.scale, conversion.offset) != (1, 0):
+            changes.pop("unit", None)  # the unit of the number in the payload, which is not that of the sample
         known = {key for key, _ in (*rule.labels, *value.labels)}
         labels = tuple((key, constant(text)) for key, text in said.labels.items() if key not in known)
         if labels:

@@ -134,6 +134,16 @@ def test_what_the_configuration_says_counts_and_a_preset_yields() -> None:
     assert (found.name, found.unit, found.labels) == ("Oil pressure", "Pa", (("line", ("mine",)), ("area", ("north",))))
 
 
+@pytest.mark.parametrize("more", [{"scale": 0.001}, {"offset": 273.15}, {"scale": 0.001, "unit": "MPa"}])
+def test_a_value_that_the_rule_converts_has_not_the_unit_of_the_payload(more: dict[str, Any]) -> None:
+    for rule in ({**VALUES, **more}, {**VALUES, "values": {"oil": more}}):
+        using = mapper(NAMES, rule)
+        take(using, OIL, "meta/l7")
+        take(using, {"oil": 1}, "plant/l7")
+        found = described(using)["plant/l7:oil"]
+        assert (found.name, found.unit) == ("Oil pressure", more.get("unit", ""))
+
+
 @pytest.mark.parametrize(
     ("states", "found"),
     [

@@ -93,7 +93,8 @@ def compile_rule(
     templates = RuleTemplates(tuple(names), items=bool(section.iterate or section.parallel))
     values = values_of(section, templates)
     combiner = combiner_of(section, values)
-    tag_source = tags_of(section.tags or tags, templates)
+    has_values = not section.skip and section.describes is None
+    tag_source = tags_of(section.tags or tags, templates) if has_values else None
     if sparkplug is not None and tag_source is not None and tag_source.unknown == "dead_letter":
         raise ValueError("tags.unknown: dead_letter is not for format sparkplug_b; use filter or map")
     rule = Rule(

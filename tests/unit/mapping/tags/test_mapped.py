@@ -190,6 +190,12 @@ def test_sparkplug_makes_no_dead_letters_of_unknown_tags() -> None:
         Tagged("key\n", {"topic": "spBv1.0/#", "format": "sparkplug_b", "tags": tags})
 
 
+def test_rules_of_a_preset_without_values_need_no_key() -> None:
+    """Those skip messages, or describe signals."""
+    tags = {"file": "tags.csv", "key": "{device}/{path}"}
+    MappingSection.model_validate({"rules": [{"preset": "zigbee2mqtt", "tags": tags}]})
+
+
 @pytest.mark.parametrize(
     ("mapping", "error"),
     [

@@ -325,7 +325,8 @@ class Walker:
         plan = work.plan
         conversion = plan.conversions.get(path)
         if conversion is None and isinstance(value, str) and path not in plan.ids:
-            rule = value_of(plan, path)
+            sources = plan.rule.attribute_sources
+            rule = value_of(plan, path) if sources else value_rule(plan.rule, path)
             conversion = None if rule is None else rule.conversion or plan.rule.conversion
         if conversion is not None:
             self._convert(work, value, path, time_us, conversion)

@@ -6,7 +6,7 @@ itself.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from math import isfinite
 from typing import Final
@@ -111,11 +111,13 @@ class DocumentMapper:
             plan = self._plans.plan_for(plan, texts, named)
         elif plan.clock is None:
             self._plans.set_clock(plan)
-        plain = rule.select is None and not (rule.expressions or rule.quality or plan.lacking)
+        plain = rule.select is None and not (rule.expressions or rule.quality or plan.lacking or rule.combine)
         if isinstance(selected, dict) and plain:
             return self._object(record, plan, selected, None)
         outer = (document,) if selected is not document else ()
         work = Work(record, plan)
+        if rule.combine is not None:
+            selected = _combined(work, rule.combine, selected, outer, "")
         if plan.lacking:
             work.lacks = lacks(plan, whole)
         self._walk_document(work, record, plan, selected, outer, "")
@@ -259,7 +261,7 @@ class DocumentMapper:
             return _nothing(f"no number or boolean in {shown_value(value)}; nothing to store", work.filtered)
         if work.samples and plan.clock is not None and not record.retained:
             self._read_clock(work, record, plan)
-        filtered = work.filtered
+        filtered = max(0, work.filtered)  # less than 0: nulls that were put in place of parts were not walked
         samples = work.samples
         if self._thinner.how:
             kept = self._thinner.thin(plan.source, samples)
@@ -323,8 +325,11 @@ class DocumentMapper:
             inside += leaves(item.value)
             self._walker.check_count(work)
             place = item.name.strip() or str(item.place)
-            self._walk_document(work, record, base, item.value, (*item.outer, *around), place)
-            self._learn_item(base, item.value)
+            outer = (*item.outer, *around)
+            value = item.value if rule.combine is None else _combined(work, rule.combine, item.value, outer, place)
+            self._walk_document(work, record, base, value, outer, place)
+            if rule.combine is None:
+                self._learn_item(base, value)
         work.plan, work.place = base, ""
         work.filtered += (max(0, total - inside) if beside is None else beside) + max(0, outside)
         if not seen and any(isinstance(path.find(selected), dict | list) for path in rule.iterate):
@@ -478,6 +483,20 @@ class DocumentMapper:
             if known[place] is not MISSING:
                 return known[place]
         return MISSING
+
+
+def _combined(
+    work: Work,
+    combine: Callable[[object, tuple[object, ...]], tuple[object, list[Reject], int]],
+    document: object,
+    outer: tuple[object, ...],
+    place: str,
+) -> object:
+    """Returns the document with its combined values; `place` is the name of the item, for rejects."""
+    document, rejects, filtered = combine(document, outer)
+    work.rejects += [replace(one, path=f"{place}.{one.path}") for one in rejects] if place else rejects
+    work.filtered += filtered
+    return document
 
 
 def _shape_bytes(keys: Collection[str]) -> int:

@@ -29,7 +29,7 @@ from connector.mapping.rules.values import Conversion
 from connector.mapping.thinning.thinning import Thinning
 from connector.mapping.time.align import Grid
 from connector.mapping.time.times import ReadTime, parse_time
-from connector.records import Overwrite
+from connector.records import Overwrite, Reject
 
 AUTO_TIME = "auto"
 ARRIVAL_TIME = "arrival"
@@ -133,6 +133,9 @@ class Rule:
     """The settings for Sparkplug B, if the messages are Sparkplug B: their meaning depends on earlier messages."""
     prepare: Callable[[object, int], object] | None = None
     """(document, time of arrival in µs) → the document to map; for SenML, the records with resolved base values."""
+    combine: Callable[[object, tuple[object, ...]], tuple[object, list[Reject], int]] | None = None
+    """(document or item, the objects around it) → (the same with values made of several fields, rejects, number of
+    further values that are left out)."""
     select: Path | None = None
     """The path of the part of the payload that is mapped; None for the whole payload."""
     iterate: tuple[Path, ...] = ()
@@ -210,6 +213,7 @@ class Rule:
             self.format
             or self.sparkplug
             or self.prepare
+            or self.combine
             or self.select
             or self.iterates
             or self.expressions

@@ -5,6 +5,7 @@ Templates are checked by the compiler (`compiler/rule.py`), which the section `m
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Annotated, Any, Final, Literal, Self, TypeAlias
 
@@ -29,10 +30,13 @@ from connector.mapping.rules.rules import (
     ITEM_INPUT,
     RECORD_TIMES,
 )
-from connector.mapping.rules.signal_fields import LabelKey, SignalFields
+from connector.mapping.rules.signal_fields import FieldSection, LabelKey, SignalFields
 from connector.mapping.rules.topics import parse_pattern
 from connector.mapping.time.times import time_reader
-from connector.settings import Seconds, Section
+from connector.settings import Seconds, Section, number_as_text
+
+_BIT: Final = r"^\d{1,2}(-\d{1,2})?$"
+_MOST_BITS: Final = 64
 
 
 def _pattern(text: str) -> str:
@@ -156,6 +160,39 @@ class QualitySection(Section):
     )
 
 
+class WordsSection(Section):
+    """Registers of 16 bits that are one number, as gateways of Modbus send them."""
+
+    of: Annotated[list[PathText], BeforeValidator(_list, json_schema_input_type=list[str] | str)] = Field(
+        default=[],
+        description="Paths of the registers, in their order, or the path of one list, or of one text such as "
+        "`17008,2345`. The registers themselves become no samples. Default: the path of the value.",
+        examples=[["reg256", "reg257"], "registers"],
+    )
+    type: Literal["i32", "u32", "f32", "i64", "u64", "f64"] = Field(
+        description="Signed (`i`) or unsigned (`u`) integer, or IEEE 754 float (`f`), of so many bits."
+    )
+    endian: Literal["big", "little", "big-swapped", "little-swapped"] = Field(
+        default="big",
+        description="The order of the bytes A (highest) to D in two registers: `big` is AB CD, `big-swapped` CD AB, "
+        "`little` DC BA, `little-swapped` BA DC.",
+    )
+
+
+def _bits(value: object) -> object:
+    """Returns NAME: BIT also for what is written as BIT: NAME."""
+    if not isinstance(value, dict):
+        return value
+    return {
+        **{str(name): bit for bit, name in value.items() if _is_bit(bit) and not _is_bit(name)},
+        **{str(name): bit for name, bit in value.items() if not _is_bit(name) or _is_bit(bit)},
+    }
+
+
+def _is_bit(written: object) -> bool:
+    return re.fullmatch(_BIT, str(written)) is not None
+
+
 class ValueSection(SignalFields):
     """The settings of a rule for one value of the payload."""
 
@@ -165,9 +202,36 @@ class ValueSection(SignalFields):
         "the value, for `{path}` and `{field}`. Default: the key itself.",
         examples=["object.temperature", "sensors[?id=='t1'].value | [0]"],
     )
+    bits: Annotated[
+        dict[str, Annotated[str, BeforeValidator(number_as_text), Field(pattern=_BIT)]], BeforeValidator(_bits)
+    ] = Field(
+        default={},
+        description="Parts of an integer, by their names: the number of a bit (0 is the lowest), or of the lowest and "
+        "highest bit, `4-7`. They are mapped in place of the integer, as `PATH.NAME`; `values` may have settings for "
+        "`PATH.NAME`.",
+        examples=[{"running": 0, "mode": "1-3"}],
+    )
+    words: WordsSection | None = Field(default=None, description="The value is made of several registers of 16 bits.")
     skip: bool = Field(default=False, description="Leave this value out (counted as filtered).")
     input: str | None = Field(default=None, description="Template of the input ID.")
     publish: bool = Field(default=True, description="Whether this value is published, if its rule publishes signals.")
+
+    @model_validator(mode="after")
+    def _combined(self) -> Self:
+        for name, text in self.bits.items():
+            low, _, high = text.partition("-")
+            if not int(low) <= int(high or low) < _MOST_BITS:
+                raise ValueError(f"bits.{name}: {text} is not within the bits 0-{_MOST_BITS - 1}")
+        said = [name for name in ("bits", "words") if getattr(self, name)]
+        said += [name for name in ("scale", "offset") if isinstance(getattr(self, name), FieldSection)]
+        said += ["limit"] if self.limit == "signal" else []
+        if said and (self.states or self.is_enum):
+            raise ValueError(f"{said[0]} is for numbers; remove the states, or put them to the single part")
+        if self.bits and (self.scale is not None or self.offset is not None):
+            raise ValueError("bits are parts of an integer, which has no scale and offset")
+        if said and self.path is not None and not parse_path(self.path).plain:
+            raise ValueError(f"{said[0]} needs a plain path: keys with dots between them")
+        return self
 
 
 class AlignSection(Section):
@@ -247,8 +311,10 @@ class RuleSection(SignalFields):
         default=None, description="Format of the payload: a name, or a section. Default: JSON.", examples=["csv"]
     )
     compression: Compression = Field(default="none", description="Compression of the payload.")
-    prepare: Literal["senml"] | None = Field(
-        default=None, description="`senml` first resolves the base names, times and values of SenML."
+    prepare: Literal["senml", "kafka_connect"] | None = Field(
+        default=None,
+        description="`senml` first resolves the base names, times and values of SenML. `kafka_connect` first reads "
+        "decimals that are bytes, and times, by the schema of the message.",
     )
     select: PathText | None = Field(
         default=None,
@@ -348,6 +414,12 @@ class RuleSection(SignalFields):
             raise ValueError("base is for a rule with preset; put it into topic")
         if self.preset is None and self.quality is not None and self.quality.path is None:
             raise ValueError("quality: path is required but missing")
+        return self
+
+    @model_validator(mode="after")
+    def _limits_at_values(self) -> Self:
+        if self.limit == "signal":
+            raise ValueError("limit: signal belongs to single values, in values: it makes a signal for each of them")
         return self
 
     @model_validator(mode="after")

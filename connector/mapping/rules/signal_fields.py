@@ -166,7 +166,7 @@ class SignalFields(Section):
     thousands: Literal[".", ",", " ", "'"] | None = Field(
         default=None,
         description="The separator between thousands in texts, beside `decimal_comma`; a space stands for every kind "
-        "of space. `1.234` is then 1234 with `.`.",
+        "of space. With `.` the decimal separator is the comma, so `1.234` is 1234.",
     )
     limit: Literal["reject", "value", "drop", "signal"] | None = Field(
         default=None,
@@ -199,6 +199,8 @@ class SignalFields(Section):
             raise ValueError("min is greater than max")
         if self.number is not None and (self.thousands is not None or self.decimal_comma):
             raise ValueError(f"number: {self.number} reads texts without decimal_comma and thousands; remove these two")
+        if self.number not in (None, "auto") and self.strip_unit:
+            raise ValueError(f"number: {self.number} reads texts without a unit; remove strip_unit")
         if self.thousands == "," and self.decimal_comma:
             raise ValueError("thousands: the comma is the decimal comma already; remove one of the two")
         if self.scale == 0:

@@ -150,11 +150,12 @@ class Conversion:
         is_limit = False
         try:
             number = self._number(text)
-            if number is None and (limit := LIMIT.fullmatch(text[:_LONGEST])) is not None:
+            if number is None and len(text) <= _LONGEST and (limit := LIMIT.fullmatch(text)) is not None:
                 number = self._number(limit[2])
                 is_limit = number is not None
         except AmbiguousError as error:
-            return self._unclear(str(error))
+            self._unclear(str(error))
+            return None
         if is_limit and self.limit == "reject":
             number = None
         elif is_limit and self.limit == "drop":
@@ -224,6 +225,8 @@ def _is_unit(rest: str) -> bool:
         return True
     if len(unit) > _LONGEST_UNIT or unit[0] in "+-⁺⁻" or unit[0] in _SMALL_DIGITS or rest[0] in "xX":
         return False  # x or X: a hexadecimal number
+    if " (" in unit:
+        return False  # a remark, such as (ok) or (old)
     if any(char in _NO_UNIT_HAS or (char.isnumeric() and char not in _SMALL_DIGITS) for char in unit):
         return False
     return any(char.isalpha() or char in _UNITS_WITHOUT_LETTERS or category(char) in _SYMBOLS for char in unit)

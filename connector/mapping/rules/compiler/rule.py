@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from connector.formats.catalogue import Compression
 from connector.formats.format import Format
@@ -16,19 +16,22 @@ from connector.formats.section import FormatSection
 from connector.formats.sparkplug.rule import SPARKPLUG_VARIABLES
 from connector.formats.sparkplug.section import SparkplugFormatSection
 from connector.formats.text.sections import JsonFormatSection
+from connector.mapping.documents.decimals import read_by_schema
 from connector.mapping.documents.senml import resolve
+from connector.mapping.rules.compiler.combine import after_combining, combiner_of
 from connector.mapping.rules.compiler.input_ids import input_of
 from connector.mapping.rules.compiler.metadata import metadata_of, publishing_of
 from connector.mapping.rules.compiler.sparkplug import check_sparkplug_rule
 from connector.mapping.rules.compiler.templates import RuleTemplates, level_names
 from connector.mapping.rules.compiler.times import grid_of, time_source_of
-from connector.mapping.rules.compiler.values import CompiledValues, conversion_of, quality_of, thinning_of, values_of
+from connector.mapping.rules.compiler.values import CompiledValues, quality_of, thinning_of, values_of
 from connector.mapping.rules.conditions import parse_conditions
 from connector.mapping.rules.paths import parse_path
 from connector.mapping.rules.rules import Rule
 from connector.mapping.rules.section import RuleSection
 from connector.mapping.rules.topics import parse_pattern
 
+_PREPARE: Final = {"senml": resolve, "kafka_connect": read_by_schema}
 BuildFormat: TypeAlias = Callable[[FormatSection, Compression], Format]
 """Makes the format of a rule; raises ValueError."""
 
@@ -68,6 +71,7 @@ def compile_rule(section: RuleSection, build: BuildFormat | None = None, number:
     names_of_items = [section.item_name] if isinstance(section.item_name, str) else section.item_name or []
     templates = RuleTemplates(tuple(names), items=bool(section.iterate or section.parallel))
     values = values_of(section, templates)
+    combiner = combiner_of(section, values)
     rule = Rule(
         pattern=pattern,
         number=number,
@@ -77,7 +81,8 @@ def compile_rule(section: RuleSection, build: BuildFormat | None = None, number:
         skip=section.skip,
         format=None if sparkplug else _format(section, build),
         sparkplug=sparkplug,
-        prepare=resolve if section.prepare == "senml" else None,
+        prepare=None if section.prepare is None else _PREPARE[section.prepare],
+        combine=None if combiner is None else combiner.combine,
         select=None if section.select is None else parse_path(section.select),
         iterate=tuple(map(parse_path, section.iterate)),
         parallel=tuple(map(parse_path, section.parallel)),
@@ -85,7 +90,7 @@ def compile_rule(section: RuleSection, build: BuildFormat | None = None, number:
         outer_names=tuple(map(parse_path, names_of_items[:-1])),
         input=input_of(section, templates, sparkplug=sparkplug is not None),
         **metadata_of(section, templates),
-        conversion=conversion_of(section, None),
+        conversion=after_combining(section),
         time=time_source_of(section.time),
         device=templates.of("device", section.device),
         quality=quality_of(section.quality),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from connector.mapping.rules.compiler.times import time_source_of
 from connector.mapping.rules.rules import ARRIVAL_TIME, AUTO_TIME, RECEIVED_TIME
 from connector.mapping.rules.section import RuleSection
+from connector.mapping.rules.signal_fields import FieldSection, ScaleSection
 
 _NOT_FOR_SPARKPLUG = ("key", "headers", "when", "prepare", "select", "iterate", "parallel", "item_name", "device")
 
@@ -14,6 +15,11 @@ def check_sparkplug_rule(section: RuleSection) -> None:
     for name in _NOT_FOR_SPARKPLUG:
         if getattr(section, name):
             raise ValueError(f"{name} is not for format sparkplug_b")
+    for value in (section, *section.values.values()):
+        if getattr(value, "bits", None) or getattr(value, "words", None) or value.limit == "signal":
+            raise ValueError("values: bits, words and limit: signal are not for format sparkplug_b")
+        if {type(value.scale), type(value.offset)} & {FieldSection, ScaleSection}:
+            raise ValueError("scale and offset: with format sparkplug_b only numbers; its metrics are no fields")
     if section.quality is not None:
         raise ValueError("quality is not for format sparkplug_b, which has bad_quality: a setting of the format")
     if section.compression != "none":

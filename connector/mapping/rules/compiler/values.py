@@ -115,7 +115,7 @@ def conversion_of(rule: SignalFields, value: SignalFields | None) -> Conversion 
     if number is not None:
         notation = NOTATIONS[number]  # type: ignore[index]
     elif thousands is not None:
-        notation = declared("," if said("decimal_comma") else ".", thousands)  # type: ignore[arg-type]
+        notation = declared("," if said("decimal_comma") or thousands == "." else ".", thousands)  # type: ignore[arg-type]
     reads = notation is not None or said("strip_unit") or said("decimal_comma") or limit is not None
     conversion = Conversion(
         scale=float(scale) if isinstance(scale, int | float) else 1.0,
@@ -126,10 +126,10 @@ def conversion_of(rule: SignalFields, value: SignalFields | None) -> Conversion 
         not_finite="reject" if said("nan") in (None, "reject") else "drop",
         missing=_missing(said("missing")),  # type: ignore[arg-type]
         decimal_comma=bool(said("decimal_comma")) and notation is None,
-        strip_unit=bool(said("strip_unit")),
+        strip_unit=bool(said("strip_unit")) and number in (None, "auto"),
         notation=notation,
-        digits_of=number if number in ("hex", "octal", "binary") else "",  # type: ignore[arg-type]
-        limit=limit if limit in ("drop", "value") else "reject",  # type: ignore[arg-type]
+        digits_of=number if number in ("hex", "octal", "binary") else "",
+        limit=limit if limit in ("drop", "value") else "reject",
         text=said("text") or "drop",  # type: ignore[arg-type]
         unclear="drop" if said("text") == "drop" and reads else "reject",
         states=_states(rule, value),

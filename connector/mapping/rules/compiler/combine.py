@@ -1,0 +1,134 @@
+"""Values that are made of several fields, and several values of one field, by the settings of a rule."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from connector.formats.binary.binary import BinaryFormat, LayoutField
+from connector.mapping.documents.combine import LIMIT_SIGNAL, Bits, Combination, Combiner, FieldNumber, Parts, Words
+from connector.mapping.rules.compiler.values import CompiledValues, conversion_of
+from connector.mapping.rules.paths import Path, parse_path
+from connector.mapping.rules.section import RuleSection, ValueSection, WordsSection
+from connector.mapping.rules.signal_fields import FieldSection, ScaleSection
+from connector.mapping.rules.values import PLAIN, Conversion
+
+_PLACE = "{path}"
+
+
+def combiner_of(section: RuleSection, values: CompiledValues) -> Combiner | None:
+    """Returns what makes the combined values of a rule; None if the rule has none.
+
+    The conversions in `values` lose what happens before values are combined, and `values` gets the bits and the signals
+    of limits. Raises ValueError for a path that cannot be used.
+    """
+    named: list[Combination] = []
+    for name, value in section.values.items():
+        path = Path(name, tuple(name.split("."))) if value.path is None else parse_path(value.path)
+        conversion = conversion_of(section, value) or PLAIN
+        one = _combination(section, value, path.parts, conversion)
+        if one is None or value.skip:
+            continue
+        if conversion.states is not None and not _combination(RuleSection(topic="#"), value, (), PLAIN):
+            continue  # the scale of the rule is for its numbers
+        if conversion.states is not None or not path.plain:
+            raise ValueError(
+                f"values.{name}: bits, words, and a scale or an offset in a field are for numbers at plain paths (keys "
+                "with dots between them); give it a scale of its own, or another path"
+            )
+        named.append(one)
+        rule = replace(values.plain[path.dotted], conversion=_afterwards(conversion))
+        values.plain[path.dotted] = rule
+        further = {".".join((*path.parts, bit)): f"{name}.{bit}" for bit in value.bits}
+        if one.marks_limits:
+            further[path.dotted + LIMIT_SIGNAL] = name + LIMIT_SIGNAL
+        for place, called in further.items():
+            values.plain.setdefault(
+                place,
+                replace(rule, conversion=PLAIN, thinning=None, unit=None, named=None if value.path is None else called),
+            )
+    others = None
+    if isinstance(section.scale, FieldSection) or isinstance(section.offset, FieldSection):
+        conversion = conversion_of(section, None) or PLAIN
+        others = _combination(section, None, (), conversion)
+    if not named and others is None:
+        return None
+    known = {*values.plain, *(path.dotted for path in _own_fields(section) if path.plain)}
+    return Combiner(tuple(named), others, frozenset(known))
+
+
+def after_combining(section: RuleSection) -> Conversion | None:
+    """Returns the conversion of the rule's values that is left if they were combined before."""
+    conversion = conversion_of(section, None)
+    if isinstance(section.scale, FieldSection) or isinstance(section.offset, FieldSection):
+        return _afterwards(conversion or PLAIN)
+    return conversion
+
+
+def _afterwards(conversion: Conversion) -> Conversion:
+    return Conversion(
+        minimum=conversion.minimum,
+        maximum=conversion.maximum,
+        out_of_range=conversion.out_of_range,
+        not_finite=conversion.not_finite,
+    )
+
+
+def _own_fields(section: RuleSection) -> list[Path]:
+    """The fields that the rule reads as something else than values."""
+    texts = [section.time.field, section.quality.path if section.quality is not None else None]
+    return [parse_path(text) for text in texts if text is not None]
+
+
+def _combination(
+    section: RuleSection, value: ValueSection | None, parts: Parts, conversion: Conversion
+) -> Combination | None:
+    scale = section.scale if value is None or value.scale is None else value.scale
+    offset = section.offset if value is None or value.offset is None else value.offset
+    words = None if value is None else value.words
+    bits = {} if value is None else value.bits
+    limit = section.limit if value is None or value.limit is None else value.limit
+    in_fields = (isinstance(scale, FieldSection) or isinstance(offset, FieldSection)) and not bits
+    if not (in_fields or words or bits or limit == "signal"):
+        return None
+    first = replace(conversion, minimum=None, maximum=None)
+    if in_fields:
+        first = replace(first, scale=1.0, offset=0.0)
+    return Combination(
+        parts,
+        first,
+        None if words is None else _words(words, parts),
+        _field(scale, "scale", 1.0) if in_fields else 1.0,
+        _field(offset, "offset", 0.0) if in_fields else 0.0,
+        tuple(_bits(name, text) for name, text in bits.items()),
+        limit == "signal",
+    )
+
+
+def _field(written: float | FieldSection | None, what: str, default: float) -> FieldNumber | float:
+    if not isinstance(written, FieldSection):
+        return default if written is None else float(written)
+    power = isinstance(written, ScaleSection) and written.power_of_ten
+    if _PLACE not in written.path:
+        return FieldNumber(what, parse_path(written.path), power_of_ten=power, default=written.default)
+    before, _, after = written.path.partition(_PLACE)
+    if not (before + after) or _PLACE in after:
+        raise ValueError(f"{what}.path: {{path}} needs a name beside it, once, such as {{path}}_SF")
+    return FieldNumber(what, None, before, after, power, written.default)
+
+
+def _words(section: WordsSection, parts: Parts) -> Words:
+    layout = BinaryFormat([LayoutField(section.type, "number")], endian=section.endian)
+
+    def read(raw: bytes) -> float:
+        document = layout.decode(raw)
+        assert isinstance(document, dict)  # noqa: S101 - the layout has one field
+        number: float = document["number"]
+        return number
+
+    of = tuple(map(parse_path, section.of)) or (Path(".".join(parts), parts),)
+    return Words(of, int(section.type[1:]) // 16, read)
+
+
+def _bits(name: str, text: str) -> Bits:
+    low, dash, high = text.partition("-")
+    return Bits(name, int(low), int(high) - int(low) + 1 if dash else None)

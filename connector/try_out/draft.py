@@ -21,7 +21,7 @@ from connector.sources.catalogue import SOURCES
 from connector.try_out.grouping import TopicGroup, group_topics
 from connector.try_out.mapping import TriedMapping
 from connector.try_out.observed import Observed
-from connector.try_out.shapes import bare_states, elements_at, items_rule, states_of, time_in_two_fields
+from connector.try_out.shapes import bare_states, elements_at, items_rule, numbers_of, states_of, time_in_two_fields
 from connector.try_out.time_fields import TimeField, find_time
 from connector.try_out.vendors import Vendor, preset_for, vendor_of
 from connector.try_out.written_times import written_time
@@ -279,6 +279,11 @@ def _shaping(rule: DraftRule) -> None:
         rule.notes.append(
             f"words for states in {', '.join(states)}: the numbers are a suggestion; numbers in Clarify stay for ever"
         )
+    if items is None and (numbers := numbers_of(documents)) and not any(isinstance(one, list) for one in documents):
+        named = rule.settings.setdefault("values", {})
+        assert isinstance(named, dict)  # noqa: S101 - set above, if at all
+        named.update(numbers)
+        rule.notes.append(f"numbers in the text of {', '.join(numbers)}")
     expression = time_in_two_fields(documents)
     if expression is not None:
         rule.settings["time"] = expression

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from connector.mapping.documents.field_names import meaning
 from connector.mapping.documents.item_names import name_elements
+from connector.mapping.rules.compiler.values import conversion_of
+from connector.mapping.rules.signal_fields import SignalFields
+from connector.mapping.rules.values import DECIMAL_TEXT, Conversion, ValueRejectedError
 from connector.mapping.time.times import is_possible_time_name, is_time_name, looks_like_moment, looks_like_time
 
 _MAX_DEPTH: Final = 6
@@ -22,6 +25,14 @@ _WORDS: Final = frozenset(word for pair in _STATE_WORDS for word in pair) | {
     "READY", "UNKNOWN", "HOLD", "ABORTED", "EXECUTE", "COMPLETE", "RESETTING",
 }  # fmt: skip
 _MOST_STATES: Final = 12
+_WRITTEN: Final[tuple[tuple[re.Pattern[str], Mapping[str, object]], ...]] = (
+    (re.compile(r"\d\s*[°%]|\d [A-Za-zµΩ]"), {"strip_unit": True}),
+    (re.compile(r"\d\s*[°%]|\d [A-Za-zµΩ]"), {"strip_unit": True, "number": "auto"}),
+    (re.compile(r"^[+-]?[\d\s'.]*[.,]\d+$"), {"number": "auto"}),
+    (re.compile(r"^0x", re.IGNORECASE), {"number": "hex"}),
+    (re.compile(r"^[+-]?(P|\d+\s*(d|T|\.\d\d:))", re.ASCII), {"number": "duration"}),
+)
+"""(texts that are nothing else, the settings that read them); `08:00:00` may be a time of day, and is not here."""
 
 
 def items_rule(documents: Sequence[object]) -> dict[str, object] | None:
@@ -113,6 +124,34 @@ def states_of(documents: Sequence[object]) -> dict[str, dict[str, int]]:
         for path, words in seen.items()
         if path not in others and len(words) <= _MOST_STATES
     }
+
+
+def numbers_of(documents: Sequence[object]) -> dict[str, dict[str, object]]:
+    """Returns path of a field whose texts are certainly numbers → the settings that read them all."""
+    seen: dict[str, list[str]] = {}
+    for document in documents:
+        for path, key, value in _texts(document, "", 0):
+            known = meaning(key)
+            if not (known.names or known.text_identifier or is_time_name(key) or looks_like_moment(value)):
+                seen.setdefault(path, []).append(value.strip())
+    found = {}
+    for path, texts in seen.items():
+        plain = [text for text in texts if DECIMAL_TEXT.fullmatch(text)]
+        if len(plain) == len(texts) or (any("." in text for text in plain) and any("," in text for text in texts)):
+            continue  # numbers already; or 1.234 beside 1.234,5, where the dot is before the thousands
+        for certain, settings in _WRITTEN:
+            conversion = conversion_of(SignalFields.model_validate(settings), None)
+            if conversion is not None and all(map(certain.search, texts)) and _reads_all(conversion, texts):
+                found[path] = dict(settings)
+                break
+    return found
+
+
+def _reads_all(conversion: Conversion, texts: list[str]) -> bool:
+    try:
+        return all(isinstance(conversion.apply(text, lambda _: 0), int | float) for text in texts)
+    except ValueRejectedError:
+        return False
 
 
 def bare_states(documents: Sequence[object]) -> dict[str, int] | None:

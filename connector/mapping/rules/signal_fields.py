@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import BeforeValidator, Field, Strict, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from connector.clarify.limits import ENUM_VALUE_MAX
 from connector.settings import Seconds, Section, number_as_text
@@ -119,7 +119,7 @@ class SignalFields(Section):
     gap_detection: Seconds | None = Field(
         default=None, gt=0, description="The time without a value after which Clarify shows a gap."
     )
-    missing: list[Annotated[float, Strict()] | Annotated[int, Strict()] | str] | None = Field(
+    missing: list[float | str] | None = Field(
         default=None,
         description="Numbers (before `scale`) and texts (capitals do not matter) that mean: no reading. Such values "
         "are left out (filtered).",

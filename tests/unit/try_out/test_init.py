@@ -561,3 +561,34 @@ def test_words_for_states_in_the_items_of_a_list() -> None:
         "item_name": "id",
         "values": {"state": {"states": {"STOP": 0, "RUN": 1}}},
     }
+
+
+def test_numbers_in_text_are_read_where_they_are_certain() -> None:
+    first = {
+        "t": "21.5 °C",
+        "flow": "1 234,5 m³/h",
+        "hours": "0,5",
+        "status": "0x0D",
+        "up": "0T01:00:16",
+        "down": "PT5M",
+    }
+    unsure = {"a": "1,234", "b": "08:00:00", "c": "12-34", "version": "1.2 beta", "d": "2 of 3", "plain": "21.5"}
+    first["thousands"] = "1.234"
+    second = {
+        "thousands": "1.234,5",
+        "t": "-2 °C",
+        "flow": "2,5 m³/h",
+        "hours": "1,5",
+        "status": "0xFF",
+        "up": "2d 01:00:16",
+        "down": "P1D",
+    }
+    (rule,) = rules_for(*[("t", json.dumps(one | unsure, ensure_ascii=False).encode()) for one in (first, second)])
+    assert rule["values"] == {
+        "t": {"strip_unit": True},
+        "flow": {"strip_unit": True, "number": "auto"},
+        "hours": {"number": "auto"},
+        "status": {"number": "hex"},
+        "up": {"number": "duration"},
+        "down": {"number": "duration"},
+    }

@@ -1,4 +1,4 @@
-"""Registers against `struct`, bits against arithmetic, and any document: nothing is lost, and no input breaks anything."""
+"""Registers against `struct`, bits against arithmetic; and any document: nothing is lost, and nothing breaks."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_bits_are_the_parts_of_their_integer(number: int) -> None:
     assert found["low"] + (found["one"] << 7) + (found["high"] << 8) == number
 
 
-NAMES = ["a", "b", "v", "a_SF", "v_SF", "ts"]
+NAMES = ["a", "b", "v", "a_SF", "v_SF", "w"]
 ANY = [
     {"scale": {"path": "{path}_SF", "power_of_ten": True, "default": 0}, "missing": [1]},
     {"scale": {"path": "a"}, "offset": {"path": "b.v"}, "number": "auto"},
@@ -69,7 +69,7 @@ def test_fuzz_combined_documents(which: int, document: Any) -> None:
     found = take(USING[which], before.encode())
     assert found.samples or found.rejects or found.skipped
     assert found.filtered >= 0
-    if which < 2 and all(reject.path for reject in found.rejects):
+    if which < 2:
         assert values_of(found) >= leaves(document)
     assert json.dumps(document) == before
 

@@ -1,4 +1,4 @@
-"""Values of several fields, and several of one: what is combined, what is refused, and that each leaf is counted once."""
+"""Values of several fields, and several of one: what is combined, and what is refused."""
 
 from __future__ import annotations
 
@@ -30,10 +30,12 @@ F32 = {"type": "f32"}
          {"r.0": 1, "f": 28.094512939453125}),
         ({"values": {"f": {"words": {"type": "i32", "endian": "big-swapped", "of": ["a", "b"]}, "scale": 0.1}}},
          {"a": -2, "b": -1}, {"f": -0.2}),
-        ({"values": {"v": {"scale": {"path": "f"}, "offset": {"path": "o"}}}}, {"v": "12", "f": "0.1", "o": 1}, {"v": 2.2}),
+        ({"values": {"v": {"scale": {"path": "f"}, "offset": {"path": "o"}}}},
+         {"v": "12", "f": "0.1", "o": 1}, {"v": 2.2}),
         ({"values": {"v": {"scale": {"path": "f"}, "offset": -0.2}}}, {"v": 3, "f": 0.1}, {"v": 0.1}),
         ({"values": {"v": {"scale": {"path": "f", "default": 10}}}}, {"v": 3}, {"v": 30}),
-        ({"values": {"v": {"scale": {"path": "f"}, "max": 1, "out_of_range": "drop"}}}, {"v": 3, "f": 1, "w": 1}, {"w": 1}),
+        ({"values": {"v": {"scale": {"path": "f"}, "max": 1, "out_of_range": "drop"}}},
+         {"v": 3, "f": 1, "w": 1}, {"w": 1}),
         ({"scale": {"path": "{path}_SF", "power_of_ten": True}, "missing": [-32768]},
          {"m": {"W": 5, "W_SF": -2, "V": -32768, "V_SF": -32768}, "ts": 1_789_999_999}, {"m.W": 0.05}),
         ({"scale": {"path": "{path}_SF", "default": 1}, "values": {"v": {"scale": 2}, "s": {"states": {"on": 1}}}},

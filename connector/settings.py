@@ -57,7 +57,7 @@ def _bytes(value: object) -> object:
 
 def number_as_text(value: object) -> object:
     """Returns an integer as text, any other value unchanged: YAML reads `5` as a number where a text was meant."""
-    return str(value) if type(value) is int else value
+    return str(int(value)) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
 def _source_name(name: str) -> str:

@@ -8,6 +8,7 @@ from connector.formats.binary.binary import BinaryFormat, LayoutField
 from connector.mapping.documents.combine import LIMIT_SIGNAL, Bits, Combination, Combiner, FieldNumber, Parts, Words
 from connector.mapping.rules.compiler.values import CompiledValues, conversion_of
 from connector.mapping.rules.paths import Path, parse_path
+from connector.mapping.rules.rules import template_for
 from connector.mapping.rules.section import RuleSection, ValueSection, WordsSection
 from connector.mapping.rules.signal_fields import FieldSection, ScaleSection
 from connector.mapping.rules.values import PLAIN, Conversion
@@ -41,10 +42,13 @@ def combiner_of(section: RuleSection, values: CompiledValues) -> Combiner | None
         further = {".".join((*path.parts, bit)): f"{name}.{bit}" for bit in value.bits}
         if one.marks_limits:
             further[path.dotted + LIMIT_SIGNAL] = name + LIMIT_SIGNAL
+        no_unit = None if section.unit is None else template_for((), "")
         for place, called in further.items():
             values.plain.setdefault(
                 place,
-                replace(rule, conversion=PLAIN, thinning=None, unit=None, named=None if value.path is None else called),
+                replace(
+                    rule, conversion=PLAIN, thinning=None, unit=no_unit, named=None if value.path is None else called
+                ),
             )
     others = None
     if isinstance(section.scale, FieldSection) or isinstance(section.offset, FieldSection):

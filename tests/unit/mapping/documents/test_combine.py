@@ -111,3 +111,9 @@ def test_bits_have_states_units_and_names_as_any_value() -> None:
     assert [value for _, _, value in take(using, {"w": 1}).samples] == [1]
     (metadata,) = [metadata for _, metadata in using.discovered]
     assert (metadata.name, metadata.value_type, metadata.enum_values) == ("mode", "enum", (("0", "off"), ("1", "auto")))
+
+
+def test_a_mark_of_a_limit_has_not_the_unit_of_its_rule() -> None:
+    using = mapper({"topic": "t", "unit": "mg/l", "values": {"lead": {"limit": "signal"}}})
+    take(using, {"lead": "<0.05"})
+    assert {name: metadata.unit for name, metadata in using.discovered} == {"t:lead": "mg/l", "t:lead_limit": ""}

@@ -66,12 +66,16 @@ _MOST_CONTAINERS: Final = 200_000
 _SCALARS: Final = frozenset((str, int, float, bool, type(None)))
 
 
+NOTHING: Final[Mapping[str, object]] = {}
+
+
 class Work:
     """One record on its way through the walk."""
 
     __slots__ = (
         "ambiguous",
         "arrival_us",
+        "beside",
         "containers",
         "filtered",
         "keys",
@@ -103,6 +107,8 @@ class Work:
         self.read_time: ReadTime = plan.rule.time.read
         self.no_time: Reject | None = None
         """The reject if the record's own time cannot be used; values that need this time have `NO_TIME`."""
+        self.beside: Mapping[str, object] = NOTHING
+        """Path → a combined value that has no place in the document."""
         self.lacks: Mapping[str, str] = {}
         """Variable that input IDs need and that the plan lacks → a text about the place where it should be."""
         self.place = ""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from types import MappingProxyType
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from connector.formats.format import Format
 from connector.formats.sparkplug.rule import SparkplugRule
@@ -29,7 +29,10 @@ from connector.mapping.rules.values import Conversion
 from connector.mapping.thinning.thinning import Thinning
 from connector.mapping.time.align import Grid
 from connector.mapping.time.times import ReadTime, parse_time
-from connector.records import Overwrite, Reject
+from connector.records import Overwrite
+
+if TYPE_CHECKING:
+    from connector.mapping.documents.combine import Combined
 
 AUTO_TIME = "auto"
 ARRIVAL_TIME = "arrival"
@@ -133,9 +136,8 @@ class Rule:
     """The settings for Sparkplug B, if the messages are Sparkplug B: their meaning depends on earlier messages."""
     prepare: Callable[[object, int], object] | None = None
     """(document, time of arrival in µs) → the document to map; for SenML, the records with resolved base values."""
-    combine: Callable[[object, tuple[object, ...]], tuple[object, list[Reject], int]] | None = None
-    """(document or item, the objects around it) → (the same with values made of several fields, rejects, number of
-    further values that are left out)."""
+    combine: Callable[[object, tuple[object, ...]], Combined] | None = None
+    """(document or item, the objects around it) → the same with values made of several fields."""
     select: Path | None = None
     """The path of the part of the payload that is mapped; None for the whole payload."""
     iterate: tuple[Path, ...] = ()

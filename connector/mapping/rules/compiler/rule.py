@@ -71,6 +71,7 @@ def compile_rule(section: RuleSection, build: BuildFormat | None = None, number:
     names_of_items = [section.item_name] if isinstance(section.item_name, str) else section.item_name or []
     templates = RuleTemplates(tuple(names), items=bool(section.iterate or section.parallel))
     values = values_of(section, templates)
+    others = _maps_other_values(section, values)
     combiner = combiner_of(section, values)
     rule = Rule(
         pattern=pattern,
@@ -100,7 +101,7 @@ def compile_rule(section: RuleSection, build: BuildFormat | None = None, number:
         drops_text=section.text == "drop",
         values=values.plain,
         expressions=tuple(values.expressions),
-        other_values=_maps_other_values(section, values),
+        other_values=others,
         publish=publishing_of(section.publish, templates),
     )
     return _with_found(rule, values)

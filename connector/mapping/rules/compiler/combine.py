@@ -51,13 +51,11 @@ def combiner_of(section: RuleSection, values: CompiledValues) -> Combiner | None
         if one.marks_limits:
             further[place + LIMIT_SIGNAL] = name + LIMIT_SIGNAL
         no_unit = None if section.unit is None else template_for((), "")
-        for place, called in further.items():
-            values.plain.setdefault(
-                place,
-                replace(
-                    rule, conversion=PLAIN, thinning=None, unit=no_unit, named=None if value.path is None else called
-                ),
-            )
+        for at, called in further.items():
+            own = None if value.path is None else called
+            thinning = rule.thinning if value.bits else None
+            part = replace(rule, conversion=PLAIN, thinning=thinning, unit=no_unit, named=own)
+            values.plain.setdefault(at, part)
     others = None
     if isinstance(section.scale, FieldSection) or isinstance(section.offset, FieldSection):
         conversion = conversion_of(section, None) or PLAIN
@@ -103,7 +101,7 @@ def _combination(
     if not (in_fields or words or bits or limit == "signal"):
         return None
     first = replace(conversion, minimum=None, maximum=None)
-    if in_fields:
+    if in_fields or bits:
         first = replace(first, scale=1.0, offset=0.0)
     return Combination(
         parts,

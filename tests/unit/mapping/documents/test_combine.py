@@ -20,6 +20,7 @@ F32 = {"type": "f32"}
         ({"values": {"w": {"bits": {"on": 1}}}, "other_values": "filter"}, {"w": 1, "x": 1}, {"w.on": 0}),
         ({"values": {"w": {"bits": {"on": 63}, "number": "hex"}}}, {"w": "0x8000000000000000"}, {"w.on": 1}),
         ({"values": {"alarm": {"path": "d.w", "bits": {"on": 0}}}}, {"d": {"w": 1, "x": 2}}, {"alarm.on": 1, "d.x": 2}),
+        ({"scale": 0.1, "values": {"w": {"bits": {"on": 0}}}}, {"w": 1, "x": 12}, {"w.on": 1, "x": 1.2}),
         ({"values": {"alarm": {"path": "@", "bits": {"on": 0}}}}, 1, {"alarm.on": 1}),
         ({"values": {"f": {"words": {**F32, "of": ["a", "b"]}}}}, {"a": 16864, "b": 49552}, {"f": 28.094512939453125}),
         ({"values": {"f": {"words": F32}}}, {"f": [16864, 49552]}, {"f": 28.094512939453125}),
@@ -132,3 +133,12 @@ def test_a_mark_of_a_limit_has_not_the_unit_of_its_rule() -> None:
     using = mapper({"topic": "t", "unit": "mg/l", "values": {"lead": {"limit": "signal"}}})
     take(using, {"lead": "<0.05"})
     assert {name: metadata.unit for name, metadata in using.discovered} == {"t:lead": "mg/l", "t:lead_limit": ""}
+
+
+def test_bits_are_thinned_as_their_integer_is() -> None:
+    using = mapper({"topic": "t", "values": {"w": {"bits": {"a": 0, "b": 1}, "thin": {"change_only": True}}}})
+    names = [
+        [name for name, _, _ in take(using, {"w": word}, time_us=1_790_000_000_000_000 + n).samples]
+        for n, word in enumerate([1, 1, 3])
+    ]
+    assert names == [["t:w.a", "t:w.b"], [], ["t:w.b"]]

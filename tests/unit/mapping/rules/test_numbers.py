@@ -106,7 +106,7 @@ def test_missing_values_are_left_out_and_counted_before_scaling() -> None:
         ({"thousands": ",", "decimal_comma": True}, "the comma is the decimal comma already"),
         ({"limit": "signal"}, "belongs to single values"),
         ({"values": {"v": {"bits": {"a": "3-2"}}}}, "not within the bits"),
-        ({"values": {"v": {"bits": {"a": 0}, "scale": 2}}}, "no scale and offset"),
+        ({"values": {"v": {"bits": {"a": 0}, "scale": 2}}}, "no scale"),
         ({"values": {"v": {"bits": {"a": 0}, "states": {"x": 1}}}}, "is for numbers"),
         ({"scale": {"path": "{path}"}}, "needs a name beside it"),
         ({"states": {"x": 1}, "type": "numeric", "values": {"v": {"bits": {"a": 0}}}}, "for numbers"),

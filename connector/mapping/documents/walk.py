@@ -69,6 +69,9 @@ _MOST_CONTAINERS: Final = 200_000
 """The most objects and lists that are walked in a document: a megabyte of empty lists takes seconds."""
 
 
+NOTHING: Final[Mapping[str, object]] = {}
+
+
 class Work:
     """One record on its way through the walk."""
 
@@ -76,6 +79,7 @@ class Work:
         "ambiguous",
         "arrival_us",
         "at",
+        "beside",
         "containers",
         "filtered",
         "found_around",
@@ -109,6 +113,8 @@ class Work:
         self.read_time: ReadTime = plan.rule.time.read
         self.no_time: Reject | None = None
         """The reject if the record's own time cannot be used; values that need this time have `NO_TIME`."""
+        self.beside: Mapping[str, object] = NOTHING
+        """Path → a combined value that has no place in the document."""
         self.lacks: Mapping[str, str] = {}
         """Variable that input IDs need and that the plan lacks → a text about the place where it should be."""
         self.place = ""

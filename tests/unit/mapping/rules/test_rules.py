@@ -815,3 +815,8 @@ def test_a_name_or_label_that_is_not_there_refuses_nothing() -> None:
     assert (signal.name, signal.labels) == (input_id, ())
     assert signal.item is not None
     assert signal.item.name is None
+
+
+def test_a_payload_that_the_first_of_all_rules_cannot_take_apart_is_one_reject() -> None:
+    mapped = take(mapper({"topic": "#", "parallel": ["a"]}, {"topic": "#"}, match="all"), {"v": 1})
+    assert [reject.reason for reject in mapped.rejects] == [Reason.WRONG_STRUCTURE]

@@ -37,7 +37,8 @@ _SIZE_UNITS: Final = {
 }
 
 
-def _seconds(value: object) -> object:
+def seconds(value: object) -> object:
+    """Returns the seconds of a duration with a unit. Raises ValueError."""
     if not isinstance(value, str):
         raise ValueError("a duration needs a unit, such as 500ms, 2s, 5m, 1h or 7d")  # noqa: TRY004 - pydantic reports ValueError
     found = _DURATION.fullmatch(value.strip())
@@ -70,7 +71,7 @@ def _source_name(name: str) -> str:
 
 Seconds = Annotated[
     float,
-    BeforeValidator(_seconds),
+    BeforeValidator(seconds),
     WithJsonSchema({"type": "string", "pattern": r"^\d+(\.\d+)?\s*(ms|s|m|h|d)$", "examples": ["2s", "5m"]}),
 ]
 Bytes = Annotated[

@@ -232,7 +232,7 @@ def value_rule(rule: Rule, path: str) -> ValueRule | None:
     if found is None and rule.inherit:
         found = next((rule.values[start] for start in _starts(path) if start in rule.values), None)
     if found is None:
-        return NO_VALUE_RULE if rule.other_values and path != rule.time_path else None
+        return NO_VALUE_RULE if rule.other_values and path not in rule.time_paths else None
     return None if found.skip else found
 
 

@@ -13,7 +13,7 @@ from typing import Final
 from connector.formats.format import PayloadError
 from connector.formats.sparkplug.rule import variables_of
 from connector.mapping.plans import Plan, TopicPlan, header_of, key_of
-from connector.mapping.rules.rules import AUTO_TIME, FIELD_TIME, HEADER_TIME, Rule
+from connector.mapping.rules.rules import AUTO_TIME, COMPOSED_TIME, FIELD_TIME, HEADER_TIME, Rule
 from connector.mapping.rules.templates import KEY
 from connector.mapping.time.clock_skew import Clocks
 from connector.records import Reason, Record
@@ -93,7 +93,7 @@ class TopicPlans:
     def set_clock(self, plan: Plan) -> None:
         """Set the clock of the device that sends the plan's records, if the records have times."""
         rule = plan.rule
-        if rule.time.kind in (AUTO_TIME, FIELD_TIME, HEADER_TIME):
+        if rule.time.kind in (AUTO_TIME, FIELD_TIME, HEADER_TIME, COMPOSED_TIME):
             key = plan.variables[KEY]
             device = plan.topic if not key else f"{plan.topic}/{key}"
             if rule.device is not None:

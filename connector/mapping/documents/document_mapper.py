@@ -25,13 +25,23 @@ from connector.mapping.documents.shapes import Shape, flat_of
 from connector.mapping.documents.walk import NO_TIME, Walker, Work, count, leaves, shortened, shown_value
 from connector.mapping.plans import Plan, header_of, item_texts, record_texts, template_text
 from connector.mapping.rules.paths import MISSING
-from connector.mapping.rules.rules import ARRIVAL_TIME, AUTO_TIME, FIELD_TIME, HEADER_TIME, Quality, Rule, TimeSource
+from connector.mapping.rules.rules import (
+    ARRIVAL_TIME,
+    AUTO_TIME,
+    COMPOSED_TIME,
+    FIELD_TIME,
+    HEADER_TIME,
+    Quality,
+    Rule,
+    TimeSource,
+)
 from connector.mapping.rules.templates import ITEM
 from connector.mapping.rules.values import NUMBER_TEXT
 from connector.mapping.signals.identity import lacks
 from connector.mapping.signals.shared_topics import SharedTopics, may_name
 from connector.mapping.thinning.thinning import Thinner
 from connector.mapping.time.clock_skew import zone_hours
+from connector.mapping.time.composed import Place
 from connector.mapping.time.record_times import record_time
 from connector.mapping.time.times import TimeBounds, TimeError
 from connector.mapping.topic_plans import TopicPlans
@@ -46,7 +56,7 @@ _MAX_SHAPES: Final = 100
 _MOST_KEYS: Final = 5_000
 """The most keys of a message with lists that may become a row."""
 _NEW_SHAPE: Final = Shape((), (), None, None, -2, 0)
-_SHAPED_TIMES: Final = (AUTO_TIME, ARRIVAL_TIME, FIELD_TIME)
+_SHAPED_TIMES: Final = (AUTO_TIME, ARRIVAL_TIME, FIELD_TIME, COMPOSED_TIME)
 
 
 class DocumentMapper:
@@ -116,6 +126,7 @@ class DocumentMapper:
             return self._object(record, plan, selected, None)
         outer = (document,) if selected is not document else ()
         work = Work(record, plan)
+        work.whole = whole
         if plan.lacking:
             work.lacks = lacks(plan, whole)
         self._walk_document(work, record, plan, selected, outer, "")
@@ -161,6 +172,11 @@ class DocumentMapper:
             if found is None:
                 return None
             time_us = found
+        elif time.composed is not None:
+            place = Place(record, plan.variables, obj, obj, (), "", 0, {})
+            if (composed_us := self._composed(time, place, newest_us)) is None:
+                return None
+            time_us = composed_us
         elif record.time_kind and not self._bounds.oldest_us <= time_us <= newest_us:
             return None  # the walk reports the time, if a value needs it
         filtered = self._shapes.take_known(shape, obj, time_us, newest_us, time.read, samples)
@@ -217,7 +233,7 @@ class DocumentMapper:
         if plan.flat is not None and plan.flat.keys == keys:
             plan.flat = next(iter(plan.flats.values()), None)
         rule = plan.rule
-        if shape is None or rule.align is not None or rule.shared_inputs:
+        if shape is None or rule.align is not None or rule.shared_inputs or rule.time.composed is not None:
             return
         path = rule.time.path
         if path is not None and (not path.plain or not path.parts):
@@ -235,6 +251,7 @@ class DocumentMapper:
 
     def _walked(self, record: Record, plan: Plan, value: object) -> Work:
         work = Work(record, plan)
+        work.whole = value
         self._walk_document(work, record, plan, value, (), "")
         return work
 
@@ -298,14 +315,20 @@ class DocumentMapper:
         whole: object,
     ) -> Mapped:
         work = Work(record, plan)
+        work.whole = whole
         inside = seen = 0
         beside = leaves_beside(rule, selected)
         total = leaves(selected) if beside is None else 0
         around = outer if outer[0] is not selected else ()
         base = plan
         by_name = rule.dynamic == (ITEM,)
+        composed = rule.time.composed is not None
         for item in items_of(rule, selected):
             seen += 1
+            if composed:
+                work.at = item.names[-1] if item.names else "", item.place
+                if rule.time.is_key:
+                    item = item._replace(names=item.names[:-1])  # noqa: PLW2901 - the key is the time, and no name
             if by_name:
                 known = plan.by_texts.get((item.name,))
                 base = known or self._plans.plan_for(plan, {ITEM: item.name}, named)
@@ -314,7 +337,7 @@ class DocumentMapper:
                 base = self._plans.plan_for(plan, said, named)
             elif base.clock is None:
                 self._plans.set_clock(base)
-            taken = self._take_item(work, record, base, item.value)
+            taken = self._take_item(work, record, base, item.value, (*item.outer, *around) if composed else ())
             if taken >= 0:
                 inside += taken
                 continue
@@ -335,7 +358,9 @@ class DocumentMapper:
             )
         return self._finish(work, record, base, selected)
 
-    def _take_item(self, work: Work, record: Record, plan: Plan, obj: object) -> int:  # noqa: PLR0911 - ways out
+    def _take_item(  # noqa: PLR0911 - ways out
+        self, work: Work, record: Record, plan: Plan, obj: object, outer: tuple[object, ...]
+    ) -> int:
         """Take an item that is an object with known keys; returns the number of its leaves.
 
         Returns -1 for every other item, which must be walked.
@@ -357,6 +382,12 @@ class DocumentMapper:
             if found is None:
                 return -1
             time_us = found
+        elif rule.time.composed is not None:
+            place = Place(record, plan.variables, work.whole, obj, outer, *work.at, work.found_around)
+            composed_us = self._composed(rule.time, place, newest_us)
+            if composed_us is None:
+                return -1
+            time_us = composed_us
         elif (rule.time.kind == AUTO_TIME and shape.time_key is None) or record.time_kind:
             return -1  # the time may be in an object around the item
         samples: list[Sample] = []
@@ -389,9 +420,7 @@ class DocumentMapper:
         try:
             time_us = self._time_of(work, record, rule.time, value, outer)
         except TimeError as error:
-            what = f"header {rule.time.header!r}" if rule.time.kind == HEADER_TIME else "time field"
-            if rule.time.path is not None:
-                what += f" {rule.time.path.text!r}"
+            what = rule.time.said or "time field"
             work.rejects.append(self._walker.time_reject(error, what, place or None, MISSING))
             work.rejects[-1] = replace(work.rejects[-1], value=None)
             return
@@ -442,7 +471,15 @@ class DocumentMapper:
     def _time_of(self, work: Work, record: Record, source: TimeSource, value: object, outer: tuple[object, ...]) -> int:
         """Returns the time of values without a time of their own, in µs. Raises `TimeError`."""
         found: object = MISSING
-        if source.kind == FIELD_TIME and source.path is not None:
+        if source.composed is not None:
+            place = Place(record, work.plan.variables, work.whole, value, outer, *work.at, work.found_around)
+            time_us = source.composed.time_us(place)
+            if time_us is not None:
+                self._walker.check_bounds(time_us, work.arrival_us)
+                return time_us
+            if not source.or_arrival:
+                raise TimeError("it is not there, or a part of it is empty")
+        elif source.kind == FIELD_TIME and source.path is not None:
             found = source.path.find(value)
             if found is MISSING:
                 found = self._time_around(work, source, outer)
@@ -458,6 +495,15 @@ class DocumentMapper:
         if found is not MISSING:
             return self._walker.read_time(work, found)
         return record_time(record, source.kind, work, self._walker.check_bounds)
+
+    def _composed(self, source: TimeSource, place: Place, newest_us: int) -> int | None:
+        """Returns the time of an object in µs; None if the object must be walked for its time."""
+        assert source.composed is not None  # noqa: S101 - asked only where the time is composed
+        try:
+            time_us = source.composed.time_us(place)
+        except TimeError:
+            return None
+        return time_us if time_us is not None and self._bounds.oldest_us <= time_us <= newest_us else None
 
     def _time_around(self, work: Work, source: TimeSource, outer: tuple[object, ...]) -> object:
         """Returns the time in the nearest of the objects around an item, or MISSING.

@@ -50,8 +50,9 @@ NO_TIME: Final = -(2**62)
 
 
 _TIME_IN_PARTS: Final = (
-    "year, month and day are in separate fields, which only a rule can join: set time with a JMESPath expression as "
-    "field, with format and zone (time: arrival uses the time of arrival)"
+    "year, month and day are in separate fields, which only a rule can join: set time: {template: "
+    "'{payload.year}-{payload.month}-{payload.day} {payload.hour}:{payload.minute}', format: '%Y-%m-%d %H:%M', zone: "
+    "Europe/Oslo} with the fields of the device (time: arrival uses the time of arrival)"
 )
 _AMBIGUOUS: Final = (
     "a key with a dot and an object in an object give two values of this message one name; name them in the rule of "
@@ -72,8 +73,10 @@ class Work:
     __slots__ = (
         "ambiguous",
         "arrival_us",
+        "at",
         "containers",
         "filtered",
+        "found_around",
         "keys",
         "lacks",
         "no_time",
@@ -85,6 +88,7 @@ class Work:
         "skipped",
         "times_around",
         "unused_time",
+        "whole",
         "why",
     )
 
@@ -109,6 +113,10 @@ class Work:
         """The place of this document in the payload, for rejects."""
         self.unused_time: str = ""
         """The place of the first time that no value uses; empty if there is none."""
+        self.whole: object = None
+        """The whole payload, and in a rule with items the key and the place of the item: for a composed time."""
+        self.at: tuple[str, int] = "", 0
+        self.found_around: dict[tuple[int, int], tuple[object, object]] = {}
         self.times_around: dict[tuple[int, int], object] | None = None
         """(`id` of the source of a time, `id` of an object around items) → the time in this object, or MISSING."""
         self.ambiguous: frozenset[str] = frozenset()
@@ -238,7 +246,10 @@ class Walker:
         except TimeError as error:
             what = f"time field {time_key!r}"
             if any(is_possible_time_name(key) for key in obj):
-                what += " (if the date is in another field, set time: \"join('T', [date, time])\" in the rule)"
+                what += (
+                    " (if the date is in another field, set time: {template: '{payload.date} {payload.time}'} in the "
+                    "rule)"
+                )
             work.rejects.append(self.time_reject(error, what, shown(path) or None, obj[time_key]))
             return None
 
@@ -473,7 +484,7 @@ class Walker:
             input_id = self._new_id(plan, path)
         if input_id is None:
             work.filtered += 1
-            if path != plan.rule.time_path:
+            if path not in plan.rule.time_paths:
                 work.skipped += 1
         return input_id
 

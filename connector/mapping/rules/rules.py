@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from types import MappingProxyType
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from connector.formats.format import Format
 from connector.formats.sparkplug.rule import SparkplugRule
@@ -31,6 +31,9 @@ from connector.mapping.time.align import Grid
 from connector.mapping.time.times import ReadTime, parse_time
 from connector.records import Overwrite
 
+if TYPE_CHECKING:
+    from connector.mapping.time.composed import ComposedTime
+
 AUTO_TIME = "auto"
 ARRIVAL_TIME = "arrival"
 CREATE_TIME = "create_time"
@@ -39,6 +42,7 @@ RECEIVED_TIME = "received"
 RECORD_TIMES = (ARRIVAL_TIME, CREATE_TIME, APPEND_TIME, RECEIVED_TIME)
 FIELD_TIME = "field"
 HEADER_TIME = "header"
+COMPOSED_TIME = "composed"
 DEFAULT_INPUT = "{topic}:{path}"
 """The default template of input IDs; for a value without a path, the input ID is only `{topic}`."""
 ITEM_INPUT = "{topic}:{item}.{path}"
@@ -63,7 +67,7 @@ class TimeSource:
     """The source of the times of a record's values, and the notation of these times."""
 
     kind: str = AUTO_TIME
-    """`auto`, one of `RECORD_TIMES`, `field` or `header`."""
+    """`auto`, one of `RECORD_TIMES`, `field`, `header` or `composed`."""
     path: Path | None = None
     header: str = ""
     read: ReadTime = parse_time
@@ -71,6 +75,16 @@ class TimeSource:
     """Whether the record's own time is used if the field or header is missing."""
     correct_above_us: int | None = None
     """Clocks that are off by more than this (µs) are corrected; None: no clock is corrected."""
+    composed: ComposedTime | None = None
+    """Reads a time that is made of more than one field or header."""
+    variables: frozenset[str] = frozenset()
+    """The variables of the templates of a composed time."""
+    further: tuple[Path, ...] = ()
+    """The fields that a composed time has beside `path`."""
+    is_key: bool = False
+    """Whether the key of an item is its time, and so no part of its name."""
+    said: str = ""
+    """Where the time is, for the readers of dead letters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,11 +190,14 @@ class Rule:
     """Whether values that `values` does not name are mapped, too."""
     publish: Publishing | None = None
 
-    @property
-    def time_path(self) -> str | None:
-        """The dotted path of the field with the time; None if the rule names no field by a plain path."""
-        path = self.time.path
-        return path.dotted if path is not None and path.plain else None
+    @cached_property
+    def time_paths(self) -> frozenset[str]:
+        """The dotted paths of the fields with the time, which are no values; only plain paths."""
+        inside = ITEM_FIELD if self.iterates else PAYLOAD
+        paths = [*self.time.further, *([] if self.time.path is None else [self.time.path])]
+        if self.iterates or self.select is None:
+            paths += [parse_variable_path(name) for name in self.time.variables if name.startswith(inside)]
+        return frozenset(path.dotted for path in paths if path.plain)
 
     @property
     def iterates(self) -> bool:
@@ -216,6 +233,7 @@ class Rule:
             or self.quality
             or self.when
             or self.headers
+            or self.time.composed
             or self.dynamic
         )
 

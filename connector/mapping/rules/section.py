@@ -6,6 +6,7 @@ Templates are checked by the compiler (`compiler/rule.py`), which the section `m
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import date
 from typing import Annotated, Any, Final, Literal, Self, TypeAlias
 
 from pydantic import (
@@ -31,8 +32,9 @@ from connector.mapping.rules.rules import (
 )
 from connector.mapping.rules.signal_fields import LabelKey, SignalFields
 from connector.mapping.rules.topics import parse_pattern
-from connector.mapping.time.times import time_reader
-from connector.settings import Seconds, Section
+from connector.mapping.time.reader import TimeReader
+from connector.mapping.time.zones import zone_of
+from connector.settings import Seconds, Section, seconds
 
 
 def _pattern(text: str) -> str:
@@ -53,6 +55,20 @@ def _time(value: object) -> object:
 
 def _list(value: object) -> object:
     return [value] if isinstance(value, str) else value
+
+
+def _parts(value: object) -> object:
+    return value if isinstance(value, list) else [value]
+
+
+def _step(value: object) -> object:
+    return {"every": value} if isinstance(value, str) else value
+
+
+def _signed(value: object) -> object:
+    if isinstance(value, str) and value.startswith("-"):
+        return -float(str(seconds(value.removeprefix("-"))))
+    return seconds(value)
 
 
 TopicPatternText = Annotated[str, AfterValidator(_pattern)]
@@ -77,13 +93,43 @@ class PublishSection(Section):
     )
 
 
+TimeUnit = Literal["100ns", "ns", "us", "ms", "s", "min", "h", "days", "weeks"]
+
+
+class TimePartSection(Section):
+    """A further part of a time, in a field of its own."""
+
+    path: PathText = Field(description="Path of the field, beside the time.", examples=["nanos"])
+    unit: TimeUnit = Field(description="Unit of its number.", examples=["ns"])
+
+
+class TimeStepSection(Section):
+    """The time between two items of a list: the n-th item has the time of the list and n steps."""
+
+    every: Annotated[float, BeforeValidator(_signed, json_schema_input_type=str)] | None = Field(
+        default=None,
+        description="The step. With a minus, the first item is the newest one.",
+        examples=["0.5ms", "-15m"],
+    )
+    path: PathText | None = Field(default=None, description="Path of the field with the step or the rate.")
+    unit: TimeUnit | Literal["hz", "khz"] | None = Field(
+        default=None, description="Unit of the number in this field; `hz` and `khz` for a rate."
+    )
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        if (self.every is None) == (self.path is None) or (self.path is None) != (self.unit is None):
+            raise ValueError("write a duration (step: 2ms), or a field with its unit (step: {path: dt, unit: ms})")
+        return self
+
+
 class TimeSection(Section):
     """The source of the times of a rule's values, and the notation of these times."""
 
     take: Literal["auto", "arrival", "create_time", "append_time", "received"] = Field(
         default="auto",
-        description="The time, if neither `field` nor `header` is set. The words have the same meaning as in `time: "
-        "WORD`.",
+        description="The time, if neither `field`, `template` nor `header` is set. The words have the same meaning as "
+        "in `time: WORD`.",
     )
     field: PathText | None = Field(
         default=None,
@@ -91,6 +137,13 @@ class TimeSection(Section):
         "searched first, then the objects around it. Default: a field with the name of a time (`ts`, `timestamp`, "
         "`time` …).",
         examples=["meta.measuredAt"],
+    )
+    template: str | None = Field(
+        default=None,
+        min_length=1,
+        description="Template of a time that is in several fields, or elsewhere than in a field: a named level of the "
+        "topic, `{key}`, `{header.NAME}`, `{item}` (then the key of an item is its time, and no part of its name).",
+        examples=["{payload.date} {payload.time}", "{item}"],
     )
     header: str | None = Field(
         default=None,
@@ -102,23 +155,53 @@ class TimeSection(Section):
     ] = Field(
         default=["auto"],
         min_length=1,
-        description="The notation of the time: `auto` (ISO 8601 or an epoch number), `iso8601`, `excel` (days since "
-        "1899-12-30), or a pattern of strptime. Several notations are tried in order.",
+        description="The notation of the time: `auto` (ISO 8601, the usual texts of mail, HTTP, Unix, JavaScript and "
+        ".NET, or an epoch number), `iso8601`, `excel` (also OLE: days since 1899-12-30), `filetime` (Windows), "
+        "`dotnet` (ticks), `gps` (seconds since 1980-01-06, without leap seconds), or a pattern of strptime, where "
+        "`%Z` also reads `CEST` and the letters `S` and `W` for summer and winter. Several notations are tried in "
+        "order.",
         examples=["%d.%m.%Y %H:%M:%S"],
     )
-    unit: Literal["s", "ms", "us", "ns"] | None = Field(
-        default=None, description="Unit of an epoch number. Default: found by the size of the number."
+    unit: TimeUnit | None = Field(
+        default=None, description="Unit of a number. Default: found by the size of the number, or that of the format."
+    )
+    epoch: date | None = Field(
+        default=None,
+        description="The day from whose start a number is counted. Default: 1970-01-01.",
+        examples=["2000-01-01"],
+    )
+    plus: Annotated[
+        list[TimePartSection], BeforeValidator(_parts, json_schema_input_type=TimePartSection | list[TimePartSection])
+    ] = Field(
+        default=[],
+        description="Further parts of the time, which are added: nanoseconds beside the seconds, the second of a week.",
+        examples=[{"path": "nanos", "unit": "ns"}],
+    )
+    step: Annotated[
+        TimeStepSection | None, BeforeValidator(_step, json_schema_input_type=TimeStepSection | str | None)
+    ] = Field(
+        default=None,
+        description="The time between two items of a rule with `iterate` or `parallel`, if the list has one time: a "
+        "duration, or a section with a field.",
+        examples=["2ms", {"path": "rate", "unit": "hz"}],
     )
     zone: str | None = Field(
         default=None,
-        description="Time zone (IANA) of times without a zone. Default: UTC. If clocks go back, the first of two equal "
-        "times counts.",
-        examples=["Europe/Oslo"],
+        description="Time zone of times without a zone, and of numbers with a `unit` that count in local time: an IANA "
+        "name, an offset (`+02:00`), or a template (`{payload.zone}`). A letter or word behind a name says whether it "
+        "is summer time: `Europe/Oslo {payload.dst}`. Default: UTC.",
+        examples=["Europe/Oslo", "{payload.zone}"],
+    )
+    repeated_hour: Literal["first", "nearest", "reject"] = Field(
+        default="first",
+        description="The treatment of a local time that is there twice, since the clocks go back: the `first` of both "
+        "counts; or the one `nearest` to the record's own time, for devices that send at once; or a dead letter "
+        "(`reject`). An offset, a letter or a field for summer time comes first.",
     )
     missing: Literal["reject", "arrival"] = Field(
         default="reject",
-        description="The treatment of values if the field or header is missing: dead letters (`reject`), or the "
-        "record's own time (`arrival`).",
+        description="The treatment of values if the field, the header or a part of the template is missing: dead "
+        "letters (`reject`), or the record's own time (`arrival`).",
     )
     correct_clock: Seconds | None = Field(
         default=None,
@@ -128,10 +211,18 @@ class TimeSection(Section):
 
     @model_validator(mode="after")
     def _readable(self) -> Self:
-        if self.field is not None and self.header is not None:
-            raise ValueError("field and header exclude each other; keep one")
-        time_reader(tuple(self.format), self.unit, self.zone)
+        if sum(where is not None for where in (self.field, self.template, self.header)) > 1:
+            raise ValueError("field, template and header exclude each other; keep one")
+        if (self.plus or self.step or self.zone_in_record) and not (self.field or self.template or self.header):
+            raise ValueError("plus, step and a zone with {variables} need field, template or header: which time?")
+        zone = None if self.zone is None or self.zone_in_record else zone_of(self.zone)
+        TimeReader(self.format, self.unit, self.epoch, zone, self.repeated_hour)
         return self
+
+    @property
+    def zone_in_record(self) -> bool:
+        """Whether the zone is a template with variables."""
+        return self.zone is not None and "{" in self.zone
 
 
 class QualitySection(Section):
@@ -339,6 +430,12 @@ class RuleSection(SignalFields):
             if isinstance(data, dict):
                 section._written = data
         return section
+
+    @model_validator(mode="after")
+    def _has_steps(self) -> Self:
+        if self.preset is None and self.time.step is not None and not (self.iterate or self.parallel):
+            raise ValueError("time: step is for the items of a list; write parallel: [PATH OF THE LIST]")
+        return self
 
     @model_validator(mode="after")
     def _has_topic(self) -> Self:

@@ -1,8 +1,8 @@
 """The time of a value: recognises the time field of a payload, and reads it as µs since the epoch.
 
-These notations can be read: ISO 8601 (a time without a zone is UTC), and epoch numbers, also as text, in seconds,
-milliseconds, microseconds or nanoseconds, which are told apart by their size. Clarify stores microseconds, so finer
-digits are cut off. A binary number with a fraction is rounded.
+These notations can be read: ISO 8601 (a time without a zone is UTC), the texts of `texts.py`, and epoch numbers, also
+as text, in seconds, milliseconds, microseconds or nanoseconds, or ticks of Windows (FILETIME) or .NET. Their size tells
+numbers apart. Clarify stores microseconds, so finer digits are cut off. A binary number with a fraction is rounded.
 """
 
 from __future__ import annotations
@@ -10,9 +10,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import UTC, datetime, timedelta
 from typing import Final
-from zoneinfo import ZoneInfo
+
+from connector.mapping.time.texts import other_text
+from connector.mapping.time.zones import EPOCH, MICROSECOND, NAIVE_EPOCH, RepeatedHour, TimeError, Zone
+
+__all__ = ["EPOCH", "TimeError"]
 
 TIME_NAMES: Final = frozenset(
     {
@@ -79,22 +83,26 @@ _DATE: Final = re.compile(r"(\d{4}-\d\d-\d\d|\d{4}[./]\d\d?[./]\d\d?|\d\d?[./]\d
 _YEAR_2100_US: Final = 4_102_444_800_000_000
 LEAST_EPOCH: Final = 1_000_000_000
 """2001-09-09: without a setting, a smaller number is no epoch time."""
-EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND: Final = timedelta(microseconds=1)
+_FILETIME_EPOCH_US: Final = 11_644_473_600 * 1_000_000
+"""From 1601-01-01 to 1970-01-01."""
+_TICKS_EPOCH_US: Final = 62_135_596_800 * 1_000_000
+"""From 0001-01-01 to 1970-01-01."""
+_FILETIMES: Final = 125_911_584_000_000_000, 157_469_184_000_000_000
+"""2000 to 2100 in steps of 100 ns since 1601; as nanoseconds since 1970, such a number is a time of 1973 or 1974."""
+_TICKS: Final = 630_822_816_000_000_000, 662_380_416_000_000_000
+"""2000 to 2100 in steps of 100 ns since the year 1; as nanoseconds since 1970, a time of 1989 or 1990."""
 _NUMBER: Final = re.compile(r"[+-]?\d+(\.\d*)?([eE][+-]?\d+)?", re.ASCII)
 _PARTS: Final = frozenset({"year", "month", "day"})
+ReadTime = Callable[[object], int]
+"""Reads a time: a value of the payload → µs since the epoch. Raises `TimeError`."""
 YEAR_US: Final = 366 * 86_400 * 1_000_000
-
-
-class TimeError(ValueError):
-    """The value of a time field cannot be read as a time."""
 
 
 @dataclass(frozen=True, slots=True)
 class TimeBounds:
     """The bounds of plausible times: a time outside of them comes from a clock that was never set."""
 
-    oldest_us: int = (datetime(2000, 1, 1, tzinfo=UTC) - EPOCH) // _MICROSECOND
+    oldest_us: int = (datetime(2000, 1, 1, tzinfo=UTC) - EPOCH) // MICROSECOND
     newest_after_arrival_us: int = 10 * YEAR_US
 
 
@@ -133,6 +141,8 @@ def is_epoch(value: object) -> bool:
             return False
     elif (type(value) is not int and type(value) is not float) or not LEAST_EPOCH <= value < 1e20:
         return False
+    if float(value) >= 1e17 and float(value) < 1e18:
+        return False  # ticks of Windows or .NET are read as times only where the name is certainly one
     try:
         return LEAST_EPOCH * 1_000_000 <= parse_time(value) < _YEAR_2100_US
     except TimeError:
@@ -151,47 +161,71 @@ def has_time_in_parts(obj: Mapping[str, object]) -> bool:
     return len(_PARTS.intersection(key.lower() for key in obj)) == len(_PARTS)
 
 
-def parse_time(value: object) -> int:
-    """Returns the µs since the epoch for a time in any of the notations above. Raises `TimeError`."""
+def parse_time(value: object, zone: Zone | None = None) -> int:
+    """Returns the µs since the epoch for a time in any of the notations above. Raises `TimeError`.
+
+    `zone` is the zone of times without a zone; None is UTC.
+    """
     if type(value) is int and 10**11 <= value < 10**14:  # the most frequent notation: ms
         return value * 1_000
+    moment = moment_of(value, zone)
+    return moment if type(moment) is int else micros(moment, zone)  # type: ignore[arg-type]
+
+
+def moment_of(value: object, zone: Zone | None) -> int | datetime:
+    """Returns the µs since the epoch for a time that says its zone, or is an epoch number; else the local time.
+
+    Raises `TimeError`.
+    """
     if type(value) is str:
-        return _from_text(value)
+        return moment_of_text(value, zone)
     if type(value) is int or type(value) is float:
-        return _from_number(value)
+        return from_number(value)
     if isinstance(value, datetime):  # the payload's format has a type for times
-        return _micros(value, UTC)
-    shown = "an object or a list" if isinstance(value, dict | list) else repr(value)
-    raise TimeError(f"{shown} is neither text nor a number")
+        return value
+    raise TimeError(f"{short(value)} is neither text nor a number")
 
 
-def _micros(moment: datetime, zone: tzinfo) -> int:
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=zone)
+def moment_of_text(text: str, zone: Zone | None) -> int | datetime:
+    """Returns the same for a text."""
+    if len(text) > 100:
+        raise TimeError(f"{text[:40]!r}… is too long for a time")
+    text = text.strip()
+    number = number_of(text)
+    if number is not None:
+        # Before ISO 8601: fromisoformat takes "1712120512123" for the year 1712.
+        return from_number(number)
     try:
-        return (moment - EPOCH) // _MICROSECOND
+        return datetime.fromisoformat(text)
+    except ValueError:
+        return other_text(text, zone)
+
+
+def number_of(text: str) -> float | None:
+    """Returns the number of a text; None for another text. Whole numbers stay exact."""
+    found = None if text[4:5] == "-" else _NUMBER.fullmatch(text)
+    if found is None:
+        return None
+    return float(text) if found[1] or found[2] else int(text)  # a float's 53 bits hold microseconds until 2255
+
+
+def micros(moment: datetime, zone: Zone | None, repeated: RepeatedHour = "first", near_us: int = 0) -> int:
+    """Returns the µs since the epoch; a time without a zone is in `zone` (None: UTC). Raises `TimeError`."""
+    if moment.tzinfo is None:
+        if zone is not None:
+            return zone.to_utc(moment, repeated, near_us)
+        return (moment - NAIVE_EPOCH) // MICROSECOND
+    try:
+        return (moment - EPOCH) // MICROSECOND
     except OverflowError:
         raise TimeError(f"{moment} is outside of the range of times") from None
 
 
-def _from_text(text: str, zone: tzinfo = UTC) -> int:
-    if len(text) > 64:
-        raise TimeError(f"{text[:40]!r}… is too long for a time")
-    text = text.strip()
-    number = None if text[4:5] == "-" else _NUMBER.fullmatch(text)
-    if number:
-        # Before ISO 8601: fromisoformat takes "1712120512123" for the year 1712. Whole numbers stay exact; a
-        # float's 53 bits hold microseconds until 2255.
-        return _from_number(float(text) if number[1] or number[2] else int(text))
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        shown = text if len(text) <= 40 else text[:40] + "…"
-        raise TimeError(f"{shown!r} is neither ISO 8601 nor an epoch number") from None
-    return _micros(moment, zone)
+def from_number(number: float) -> int:
+    """Returns the µs since the epoch for an epoch number, or for ticks of Windows or .NET, which its size tells apart.
 
-
-def _from_number(number: float) -> int:
+    Raises `TimeError`.
+    """
     size = abs(number)
     if not size < 1e20:  # also NaN
         raise TimeError(f"{number!r} is no epoch time in any unit")
@@ -202,102 +236,15 @@ def _from_number(number: float) -> int:
         return whole * 1_000 + round((number - whole) * 1_000)
     if size < 1e17:
         return round(number)
+    if _FILETIMES[0] <= whole < _FILETIMES[1]:
+        return whole // 10 - _FILETIME_EPOCH_US
+    if _TICKS[0] <= whole < _TICKS[1]:
+        return whole // 10 - _TICKS_EPOCH_US
     return whole // 1_000
 
 
-ReadTime = Callable[[object], int]
-"""Reads a time: a value of the payload → µs since the epoch. Raises `TimeError`."""
-
-UNITS: Final = {"s": 1_000_000, "ms": 1_000, "us": 1, "ns": 0}
-"""Unit of an epoch number → its µs; 0 for nanoseconds, which are divided."""
-ISO: Final = "iso8601"
-AUTO: Final = "auto"
-EXCEL: Final = "excel"
-_EXCEL_EPOCH: Final = datetime(1899, 12, 30)  # noqa: DTZ001 - the rule sets the zone
-_SHORTEST_FRACTION: Final = re.compile(r"(\.\d{6})\d+")
-
-
-def time_reader(formats: tuple[str, ...] = (AUTO,), unit: str | None = None, zone: str | None = None) -> ReadTime:
-    """Returns the function that reads times in one of `formats`, which are tried in order.
-
-    A format is `auto`, `iso8601`, `excel` (days since 1899-12-30) or a pattern of `strptime`. `unit` is the unit of
-    epoch numbers. `zone` is the zone of times without a zone; if clocks go back, the first of two equal times counts.
-    Raises ValueError for an unknown format, unit or zone.
-    """
-    for written in formats:
-        _check_format(written)
-    if unit is not None and unit not in UNITS:
-        raise ValueError(f"unit: {unit!r} is none of {', '.join(UNITS)}")
-    if formats == (AUTO,) and unit is None and zone is None:
-        return parse_time
-    try:
-        where: tzinfo = ZoneInfo(zone) if zone else UTC
-    except (ValueError, OSError, KeyError):  # ZoneInfoNotFoundError is a KeyError
-        raise ValueError(f"zone: {zone!r} is no IANA time zone, such as Europe/Oslo") from None
-
-    def read(value: object) -> int:
-        problem: TimeError | None = None
-        for written in formats:
-            try:
-                return _read_as(written, value, unit, where)
-            except TimeError as error:
-                problem = error
-        assert problem is not None  # noqa: S101 - there is at least one format
-        if len(formats) > 1:
-            raise TimeError(f"{_short(value)} is in none of the formats {', '.join(formats)}")
-        raise problem
-
-    return read
-
-
-def _check_format(written: str) -> None:
-    if written in (AUTO, ISO, EXCEL):
-        return
-    if "%" not in written:
-        raise ValueError(
-            f"format: {written!r} is neither {AUTO}, {ISO} nor {EXCEL}, nor a pattern such as %d.%m.%Y %H:%M:%S"
-        )
-    try:
-        datetime.strptime(datetime.now(UTC).strftime(written), written)  # noqa: DTZ007 - only whether it can be read
-    except (ValueError, re.error) as error:
-        raise ValueError(f"format: {written!r} cannot be read: {error}") from None
-
-
-def _read_as(written: str, value: object, unit: str | None, zone: tzinfo) -> int:  # noqa: PLR0911 - one a notation
-    if isinstance(value, datetime):
-        return _micros(value, zone)
-    if written == EXCEL:
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 3e6:
-            raise TimeError(f"{_short(value)} is no number of days since 1899-12-30")
-        return _micros(_EXCEL_EPOCH + timedelta(days=value), zone)
-    if written in (AUTO, ISO):
-        if type(value) is str:
-            if written == AUTO and unit and _NUMBER.fullmatch(value.strip()) and value[4:5] != "-":
-                return _in_unit(float(value) if set(value) & set(".eE") else int(value), unit)
-            return _from_text(value, zone)
-        if (type(value) is int or type(value) is float) and written == AUTO:
-            return _in_unit(value, unit) if unit else _from_number(value)
-        if written == AUTO:
-            return parse_time(value)
-    if not isinstance(value, str):
-        raise TimeError(f"{_short(value)} is no text in the format {written}")
-    try:
-        # strptime's %f reads at most six digits; finer digits are cut off
-        moment = datetime.strptime(_SHORTEST_FRACTION.sub(r"\1", value.strip()), written)  # noqa: DTZ007 - has its zone
-    except ValueError:
-        raise TimeError(f"{_short(value)} is not in the format {written}") from None
-    return _micros(moment, zone)
-
-
-def _in_unit(number: float, unit: str) -> int:
-    if not abs(number) < 1e20:  # also NaN
-        raise TimeError(f"{number!r} is no epoch time in {unit}")
-    factor = UNITS[unit]
-    whole = int(number)
-    return whole * factor + round((number - whole) * factor) if factor else whole // 1_000
-
-
-def _short(value: object) -> str:
+def short(value: object) -> str:
+    """Returns a short text for a value, for the readers of dead letters."""
     text = "an object or a list" if isinstance(value, dict | list) else repr(value)
     return text if len(text) <= 40 else text[:40] + "…"
 

@@ -86,7 +86,7 @@ def compile_rule(section: RuleSection, build: BuildFormat | None = None, number:
         input=input_of(section, templates, sparkplug=sparkplug is not None),
         **metadata_of(section, templates),
         conversion=conversion_of(section, None),
-        time=time_source_of(section.time),
+        time=time_source_of(section.time, templates),
         device=templates.of("device", section.device),
         quality=quality_of(section.quality),
         thinning=thinning_of(section.thin),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from connector.mapping.rules.compiler.times import time_source_of
 from connector.mapping.rules.rules import ARRIVAL_TIME, AUTO_TIME, RECEIVED_TIME
 from connector.mapping.rules.section import RuleSection
 
@@ -18,7 +17,8 @@ def check_sparkplug_rule(section: RuleSection) -> None:
         raise ValueError("quality is not for format sparkplug_b, which has bad_quality: a setting of the format")
     if section.compression != "none":
         raise ValueError("compression is not for format sparkplug_b: a compressed payload is marked in the payload")
-    if time_source_of(section.time).kind not in (AUTO_TIME, ARRIVAL_TIME, RECEIVED_TIME):
+    where = section.time.field or section.time.template or section.time.header
+    if where or section.time.take not in (AUTO_TIME, ARRIVAL_TIME, RECEIVED_TIME):
         raise ValueError("time: with format sparkplug_b only auto (that of each metric), arrival and received")
     if section.time.correct_clock is not None:
         raise ValueError("time: correct_clock is not for format sparkplug_b; use time: arrival for wrong clocks")

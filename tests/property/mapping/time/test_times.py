@@ -10,6 +10,8 @@ from connector.packing.encoder import time_texts
 from tests.property.fuzz import FUZZ
 
 FIRST, LAST = -62_135_596_800_000_000, 253_402_300_799_999_999
+AS_TICKS = (125_911_584_000_000, 157_469_184_000_000), (630_822_816_000_000, 662_380_416_000_000)
+"""Times (µs) whose nanoseconds are ticks of Windows or .NET of this century: 1973 and 1974, 1989 and 1990."""
 times = st.integers(FIRST, LAST)
 
 
@@ -34,7 +36,8 @@ def test_epoch_numbers_of_every_unit_mean_the_same_moment(time_us: int, unit: in
     assert parse_time(number) == whole * unit
     fraction = time_us / unit
     assert parse_time(repr(fraction) if as_text else fraction) == time_us
-    assert parse_time(str(time_us * 1000 + 999) if as_text else time_us * 1000 + 999) == time_us
+    if not any(least <= time_us <= most for least, most in AS_TICKS):
+        assert parse_time(str(time_us * 1000 + 999) if as_text else time_us * 1000 + 999) == time_us
 
 
 @FUZZ

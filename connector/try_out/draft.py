@@ -17,11 +17,20 @@ from connector.mapping.observations import Observation
 from connector.mapping.rules.paths import MISSING, parse_path
 from connector.mapping.rules.section import RuleSection
 from connector.mapping.signals.shared_topics import SharedTopic
+from connector.mapping.time.times import looks_like_moment
 from connector.sources.catalogue import SOURCES
 from connector.try_out.grouping import TopicGroup, group_topics
 from connector.try_out.mapping import TriedMapping
 from connector.try_out.observed import Observed
-from connector.try_out.shapes import bare_states, elements_at, items_rule, states_of, time_in_two_fields
+from connector.try_out.shapes import (
+    bare_states,
+    elements_at,
+    items_rule,
+    keys_of_times,
+    states_of,
+    time_in_two_fields,
+    zone_field,
+)
 from connector.try_out.time_fields import TimeField, find_time
 from connector.try_out.vendors import Vendor, preset_for, vendor_of
 from connector.try_out.written_times import written_time
@@ -30,8 +39,9 @@ _FORMATS: Final = {"ndjson": "ndjson", "csv": "csv", "influx": "influx", "messag
 """Recognised format → the name in `format:`. JSON and numbers need no `format:`."""
 _ANY_SOURCE: Final = {"type": "mqtt", "url": "mqtts://broker.example.com", "topics": ["#"]}
 _TEXTS: Final = ("number_with_unit", "decimal_comma")
-_SAID: Final = ("quality_not_read", "time_not_read", "items_named_by_guess")
+_SAID: Final = ("quality_not_read", "time_not_read", "items_named_by_guess", "local_time", "time_in_key")
 _DECIMAL_COMMA: Final = re.compile(r"[+-]?\d+,\d+")
+_METER_TIME: Final = re.compile(r"\d{12}[SW]", re.ASCII)
 
 
 @dataclass(slots=True, eq=False)
@@ -279,9 +289,12 @@ def _shaping(rule: DraftRule) -> None:
         rule.notes.append(
             f"words for states in {', '.join(states)}: the numbers are a suggestion; numbers in Clarify stay for ever"
         )
-    expression = time_in_two_fields(documents)
-    if expression is not None:
-        rule.settings["time"] = expression
+    joined = time_in_two_fields(documents)
+    if joined is not None:
+        rule.settings["time"] = joined
+    elif (path := keys_of_times(documents)) is not None:
+        rule.settings |= {"iterate": path, "input": "{topic}", "time": {"template": "{item}"}}
+        rule.notes.append("the keys are the times of the values, so they are no part of the input ID")
 
 
 def _timing(rule: DraftRule) -> None:
@@ -292,15 +305,35 @@ def _timing(rule: DraftRule) -> None:
     found = find_time(documents, record.received_us or record.time_us)
     rule.time = found
     if found is None:
+        _time_in_topic(rule)
         return
     if not found.known:
         rule.settings["time"] = found.path
     path = parse_path(found.path)
     texts = [text for document in documents if (text := path.find(document)) is not MISSING]
     written = written_time(texts, record.received_us or record.time_us)
-    if written is not None and written.zone != "UTC" and not written.guessed:
+    if texts and all(isinstance(text, str) and _METER_TIME.fullmatch(text) for text in texts):
+        rule.settings["time"] = {"field": found.path, "zone": "Europe/Amsterdam"}
+        rule.notes.append("the times end with S or W for summer and winter, as smart meters write; check the zone")
+    elif written is not None and (key := zone_field(documents)) is not None:
+        rule.settings["time"] = {"field": found.path, "zone": f"{{payload.{key}}}"}
+        rule.notes.append(f"local times, with their zone in {key}")
+    elif written is not None and written.zone != "UTC" and not written.guessed:
         rule.settings["time"] = {"field": found.path, "format": written.format, "zone": written.zone}
         rule.notes.append(f"local times; the zone {written.zone} is found from the time of arrival")
+
+
+def _time_in_topic(rule: DraftRule) -> None:
+    """Sets the rule for topics with a level that is the time."""
+    pattern = rule.group.pattern
+    for level in rule.group.levels:
+        if all(map(looks_like_moment, level.values)) and not re.search(r"[+#*.]", pattern):
+            kept = re.sub(rf"/?\{{{level.name}\}}", "", pattern).strip("/")
+            bare = rule.group.kind[0] in ("number", "state", "text")
+            rule.settings["input"] = kept if bare else kept + ":{path}"
+            rule.settings |= {"time": {"template": f"{{{level.name}}}"}, "shared_inputs": True}
+            rule.notes.append(f"{{{level.name}}} is the time of the values, so it is no part of the input ID")
+            return
 
 
 def _tell_apart(drafted: Draft, tried: Mapping[int, _Tried]) -> bool:
@@ -410,6 +443,8 @@ def _leave_out(rule: DraftRule, reason: str | None) -> None:
 
 def _warn(rule: DraftRule) -> None:
     for level in rule.group.levels:
+        if rule.settings.get("time") == {"template": f"{{{level.name}}}"}:
+            continue
         if level.looks_like_an_id:
             rule.notes.append(
                 f"CAREFUL: {{{level.name}}} looks like an ID that is new with each message ({level.values[0]!r}). Each "

@@ -9,6 +9,7 @@ from typing import Final
 from connector.mapping.documents.field_names import meaning
 from connector.mapping.documents.item_names import name_elements
 from connector.mapping.time.times import is_possible_time_name, is_time_name, looks_like_moment, looks_like_time
+from connector.mapping.time.zones import TimeError, zone_of
 
 _MAX_DEPTH: Final = 6
 _PLAIN_KEY: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -146,8 +147,8 @@ def _numbered(words: list[str]) -> dict[str, int]:
     return {word: number for number, word in enumerate(words)}
 
 
-def time_in_two_fields(documents: Sequence[object]) -> str | None:
-    """Returns the JMESPath expression that joins a date and a time of day, with the zone if there is a field for zones.
+def time_in_two_fields(documents: Sequence[object]) -> dict[str, str] | None:
+    """Returns the `time` that joins a date and a time of day, with the zone if there is a field for zones.
 
     Returns None if the documents do not have exactly one date and one time of day.
     """
@@ -160,7 +161,41 @@ def time_in_two_fields(documents: Sequence[object]) -> str | None:
     zones = [key for key, value in first.items() if _is(value, r"Z|[+-]\d\d:?\d\d")]
     if len(dates) != 1 or len(clocks) != 1 or not all(map(_PLAIN_KEY.fullmatch, (dates[0], clocks[0], *zones[:1]))):
         return None
-    return f"join('', [{dates[0]}, 'T', {clocks[0]}{', ' + zones[0] if len(zones) == 1 else ''}])"
+    zone = f"{{payload.{zones[0]}}}" if len(zones) == 1 else ""
+    return {"template": f"{{payload.{dates[0]}}} {{payload.{clocks[0]}}}{zone}"}
+
+
+def keys_of_times(documents: Sequence[object]) -> str | None:
+    """Returns the path of the object whose keys are times, if the documents have numbers nowhere else; else None."""
+    paths = {_timed_object(document, "") for document in documents}
+    return paths.pop() if len(paths) == 1 else None
+
+
+def _timed_object(node: object, path: str) -> str | None:
+    if not isinstance(node, dict) or not node:
+        return None
+    if all(map(looks_like_moment, node)) and all(type(value) in (int, float) for value in node.values()):
+        return path or "@"
+    inner = [key for key, value in node.items() if not isinstance(value, str | None)]
+    if len(inner) != 1 or not _PLAIN_KEY.fullmatch(inner[0]):
+        return None
+    return _timed_object(node[inner[0]], f"{path}.{inner[0]}" if path else inner[0])
+
+
+def zone_field(documents: Sequence[object]) -> str | None:
+    """Returns the key whose texts are time zones in all documents: `Europe/Oslo`, `+02:00`; None without such a key."""
+    objects = [document for document in documents if isinstance(document, dict)]
+    if not objects or len(objects) < len(documents):
+        return None
+    for key, value in objects[0].items():
+        if _PLAIN_KEY.fullmatch(key) and _is(value, r"[A-Z][A-Za-z]+/[A-Z][A-Za-z_/]+|[+-]\d\d:?\d\d"):
+            try:
+                for document in objects:
+                    zone_of(str(document.get(key)))
+            except TimeError:
+                continue
+            return str(key)
+    return None
 
 
 def _is(value: object, pattern: str) -> bool:

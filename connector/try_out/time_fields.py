@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from connector.mapping.time.times import TimeError, is_time_name, parse_time
+from connector.mapping.time.zones import zone_of
 
 _NEAR_US: Final = 30 * 86_400 * 1_000_000
 """The greatest distance between a time and the arrival, in µs, if the name of the field does not mean a time."""
@@ -54,7 +55,7 @@ def _time_field(path: str, name: str, value: object, arrival_us: int) -> TimeFie
     if not known and isinstance(value, str) and not value[:4].isdigit():
         return None
     try:
-        time_us = parse_time(value)
+        time_us = parse_time(value, zone_of("Europe/Amsterdam"))  # some meters write times that need a zone
     except TimeError:
         return None
     if not known and abs(time_us - arrival_us) > _NEAR_US:

@@ -38,6 +38,8 @@ from connector.mapping.time.times import (
     is_possible_time_name,
     is_time_name,
     looks_like_moment,
+    time_in_path,
+    unknown_time,
 )
 from connector.records import Reason, Record, Reject, Sample
 
@@ -237,7 +239,10 @@ class Walker:
         If the time cannot be read, the time becomes a reject, and the result is None.
         """
         if time_key is None:
-            if path or not has_time_in_parts(obj):
+            if path:
+                return time_us
+            if not has_time_in_parts(obj):
+                work.unused_time = unknown_time(obj) or ""
                 return time_us
             work.rejects.append(Reject(Reason.TIME_UNREADABLE, _TIME_IN_PARTS))
             return None
@@ -440,6 +445,19 @@ class Walker:
             )
         )
 
+    def _time_in_key(self, plan: Plan, path: str, written: str) -> None:
+        at = shown(path.partition(written)[0].removesuffix(".")) or "@"
+        self._observations.add(
+            Observation(
+                "time_in_key",
+                plan.source,
+                f"{plan.topic}: {at}",
+                f"the key {written!r} at {at} of {plan.topic!r} is a time: each time makes a new signal",
+                f"write a rule {{topic: {dumps(plan.topic)}, iterate: {dumps(at)}, input: ..., "
+                'time: {template: "{item}"}}; if the key is a name, name the value in the values of a rule',
+            )
+        )
+
     def _state(self, work: Work, path: str, text: str) -> int:
         """Returns the number of a state by its name. Raises `ValueRejectedError`."""
         refusal = self._refusal(work, path)
@@ -482,6 +500,8 @@ class Walker:
         else:
             self.check_count(work)
             input_id = self._new_id(plan, path)
+            if (written := time_in_path(path, work.arrival_us)) is not None:
+                self._time_in_key(plan, path, written)
         if input_id is None:
             work.filtered += 1
             if path not in plan.rule.time_paths:

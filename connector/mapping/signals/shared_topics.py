@@ -232,7 +232,8 @@ class SharedTopics:
                 plan.source,
                 plan.topic,
                 f"times of {plan.topic!r} are {hours:g} h ahead of their arrival, like local times without a zone",
-                f"set the zone in a rule: {{topic: {dumps(plan.topic)}, time: {{field: ..., zone: Europe/Oslo}}}}",
+                f"set the zone in a rule: {{topic: {dumps(plan.topic)}, time: {{field: ..., zone: Europe/Oslo}}}}; for "
+                "an epoch number that is counted in local time, also unit: s",
             )
         )
 
@@ -254,7 +255,7 @@ class SharedTopics:
                 plan.source,
                 plan.topic,
                 f"values of {plan.topic!r} have the time of arrival: the time at {at!r} is not in an object around "
-                "these values",
+                "these values, or its name may mean another time",
                 f"if this is the time of the values, write a rule {{topic: {dumps(plan.topic)}, time: PATH}} with its "
                 "path (event[0].time: in a list, by its place); if not, set time: arrival in the rule",
             )

@@ -76,6 +76,13 @@ _OTHER_TIME_NAMES: Final = re.compile(
 )
 """Parts of the names of fields that may be another time: `last_seen`, `startTimeUnixNano`."""
 
+_READING_TIME_NAMES: Final = re.compile(r"(?i:time|date|stamp|instant)|(?<=[a-z_])(At|_at)$")
+_NO_READING_NAMES: Final = re.compile(
+    r"(?i)last|start|begin|end|boot|up|since|until|expire|next|first|due|build|install|modif|chang|valid|life|run"
+)
+"""Parts of names of times that are other times than that of the values beside them."""
+_TIME_IN_PATH: Final = re.compile(r"(?:^|\.)(\d{4}-\d\d-\d\d[T ]\d\d:\d\d[^.]*|\d{10}(?:\d{3})?)(?=\.|$)", re.ASCII)
+
 _DAY_AND_CLOCK: Final = re.compile(
     r"(\d{4}[-./]\d\d?[-./]\d\d?|\d\d?[-./]\d\d?[-./]\d{2,4})\D{1,3}\d\d?:\d\d", re.ASCII
 )
@@ -132,6 +139,31 @@ def may_be_other_time(name: str) -> bool:
     """Whether a number in a field with this name may be another time than that of the values beside it."""
     folded = name.lower()
     return folded in TIME_NAMES or folded in _POSSIBLE_TIME_NAMES or _OTHER_TIME_NAMES.search(name) is not None
+
+
+def unknown_time(obj: Mapping[str, object]) -> str | None:
+    """Returns the key of a time that has no known name, but probably is that of the values beside it; else None."""
+    return next(
+        (
+            key
+            for key, value in obj.items()
+            if type(value) in (str, int, float)
+            and _READING_TIME_NAMES.search(key)
+            and not _NO_READING_NAMES.search(key)
+            and looks_like_moment(value)
+        ),
+        None,
+    )
+
+
+def time_in_path(path: str, arrival_us: int) -> str | None:
+    """Returns the part of a path that is a time: a date with a time of day, or an epoch number within two years."""
+    found = _TIME_IN_PATH.search(path)
+    if found is None:
+        return None
+    if found[1].isdecimal() and abs(parse_time(int(found[1])) - arrival_us) > 2 * YEAR_US:
+        return None
+    return found[1]
 
 
 def is_epoch(value: object) -> bool:

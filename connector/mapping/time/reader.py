@@ -37,6 +37,13 @@ _LEAP_SECONDS: Final = tuple(
 _SHORTEST_FRACTION: Final = re.compile(r"(\.\d{6})\d+")
 _LETTERS: Final = re.compile(r"(?<![A-Za-z])[A-Za-z]{1,5}(?![A-Za-z])", re.ASCII)
 
+_DIGITS: Final = {
+    "%Y": r"(?P<Y>\d\d\d\d)", "%y": r"(?P<y>\d\d)", "%m": r"(?P<m>1[0-2]|0[1-9]|[1-9])",
+    "%d": r"(?P<d>3[0-1]|[1-2]\d|0[1-9]|[1-9])", "%H": r"(?P<H>2[0-3]|[0-1]\d|\d)", "%M": r"(?P<M>[0-5]\d|\d)",
+    "%S": r"(?P<S>[0-5]\d|\d)", "%f": r"(?P<f>\d{1,6})",
+}  # fmt: skip
+"""Directive of `strptime` → the digits that it takes."""
+
 _Notation: TypeAlias = Callable[[object, Zone | None], int | datetime]
 """(value, zone of the rule) → the µs since the epoch, or the local time if the value says no zone."""
 
@@ -98,7 +105,15 @@ def time_reader(
     """
     if tuple(formats) == (AUTO,) and unit is None and zone is None and epoch is None:
         return parse_time
-    return TimeReader(formats, unit, epoch, zone, repeated).read
+    read = TimeReader(formats, unit, epoch, zone, repeated).read
+    if tuple(formats) != (AUTO,) or unit is None or zone is not None or epoch is not None:
+        return read
+    times, parts = UNITS[unit]
+
+    def counted(value: object) -> int:  # the most frequent notation of a rule
+        return value * times // parts if type(value) is int and 0 <= value < 10**19 else read(value)
+
+    return counted
 
 
 def in_unit(number: float, unit: str) -> int:
@@ -184,6 +199,7 @@ def _pattern(written: str) -> _Notation:
     except (ValueError, re.error) as error:
         raise ValueError(f"format: {written!r} cannot be read: {error}") from None
     read = _with_abbreviation if "%Z" in written.replace("%%", "") else _strptime
+    digits = _of_digits(written)
 
     def notation(value: object, zone: Zone | None) -> int | datetime:
         if isinstance(value, datetime):
@@ -192,10 +208,40 @@ def _pattern(written: str) -> _Notation:
             value = str(value)
         if type(value) is not str or len(value) > 200:
             raise TimeError(f"{short(value)} is no text in the format {written}")
-        # strptime's %f reads at most six digits; finer digits are cut off
-        return read(_SHORTEST_FRACTION.sub(r"\1", value.strip()), written, zone)
+        text = _SHORTEST_FRACTION.sub(r"\1", value.strip())  # strptime's %f reads at most six digits
+        if digits is not None and (found := digits.fullmatch(text)):
+            return _from_digits(found.groupdict(), text, written)
+        return read(text, written, zone)
 
     return notation
+
+
+def _of_digits(written: str) -> re.Pattern[str] | None:
+    """Returns an expression that takes what `strptime` takes, ten times as fast; None for a pattern with words."""
+    parts = re.findall(r"%.|\s+|[^%\s]+", written)
+    if len(set(parts) & set(_DIGITS)) != sum(part[0] == "%" for part in parts):
+        return None
+    return re.compile(
+        "".join(_DIGITS.get(part) or (r"\s+" if part.isspace() else re.escape(part)) for part in parts),
+        re.ASCII | re.IGNORECASE,
+    )
+
+
+def _from_digits(found: dict[str, str], text: str, written: str) -> datetime:
+    short_year = int(found.get("y") or 0)
+    year = found.get("Y") or (1900 if "y" not in found else 1900 + short_year if short_year > 68 else 2000 + short_year)
+    try:
+        return datetime(  # noqa: DTZ001 - the pattern has no zone
+            int(year),
+            int(found.get("m") or 1),
+            int(found.get("d") or 1),
+            int(found.get("H") or 0),
+            int(found.get("M") or 0),
+            int(found.get("S") or 0),
+            int((found.get("f") or "").ljust(6, "0")),
+        )
+    except ValueError:
+        raise TimeError(f"{short(text)} is not in the format {written}") from None
 
 
 def _strptime(text: str, written: str, _zone: Zone | None) -> datetime:

@@ -6,7 +6,7 @@ A zone may have a word behind it for summer or winter time: `Europe/Oslo S`, `Am
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, tzinfo
 from functools import lru_cache
 from typing import Final, Literal
@@ -16,6 +16,10 @@ EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 NAIVE_EPOCH: Final = datetime(1970, 1, 1)  # noqa: DTZ001 - a local time
 MICROSECOND: Final = timedelta(microseconds=1)
 _HOUR_US: Final = 3_600_000_000
+_MINUTE_US: Final = 60_000_000
+_MOST_KNOWN: Final = 5_000
+_WHOLE_MINUTES_FROM: Final = 1980
+"""Since this year, the clocks of all zones change at the begin of a minute."""
 
 RepeatedHour = Literal["first", "nearest", "reject"]
 
@@ -53,6 +57,8 @@ class Zone:
     """Whether the time is said to be summer time; None if nothing is said."""
     name: str = ""
     """The abbreviation that the time is said to have; empty if none is said."""
+    known: dict[int, int] = field(default_factory=dict, compare=False, repr=False)
+    """Minute of the local time since 1970 → its offset (µs), if it is certain: a zone's rules take microseconds."""
 
     @property
     def is_utc(self) -> bool:
@@ -80,6 +86,9 @@ class Zone:
                     "with a format that has this name as text"
                 )
             return wall_us - self.offset_us
+        minute = wall_us // _MINUTE_US
+        if minute in self.known:
+            return wall_us - self.known[minute]
         later = local.replace(fold=1)
         first, second = _offset(self.rules, local), _offset(self.rules, later)
         if first < second:
@@ -89,6 +98,10 @@ class Zone:
             )
         twice = first != second
         if self.summer is None and not self.name:
+            if not twice and local.year >= _WHOLE_MINUTES_FROM:
+                if len(self.known) >= _MOST_KNOWN:
+                    self.known.clear()
+                self.known[minute] = first
             fitting = [wall_us - first] + [wall_us - second] * twice
         else:
             fitting = [
@@ -180,7 +193,8 @@ def _fixed(text: str) -> int | None:
     found = _OFFSET.fullmatch(text)
     if found is not None:
         minutes = int(found[2] or found[4]) * 60 + int(found[3] or found[5] or 0)
-        return (-minutes if found[1] == "-" else minutes) * 60_000_000 if minutes <= 14 * 60 else None
+        if minutes <= 14 * 60:
+            return (-minutes if found[1] == "-" else minutes) * 60_000_000
     if len(text) > 10 or not _NUMBER.fullmatch(text):
         return None
     number = float(text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,7 +49,6 @@ def map_all(
     return found
 
 
-OSLO = "Europe/Oslo"
 MAY = "2026-05-01T06:00:00Z"
 
 CASES = [
@@ -61,7 +61,10 @@ CASES = [
   time: {field: ts, step: {path: dt_ms, unit: ms}}
 """,
         [("vib/m1", {"ts": 1777615200000, "dt_ms": 2, "acc": [0.1, 0.2, -0.3]})],
-        [("m1/acc", MAY, 0.1), ("m1/acc", "2026-05-01T06:00:00.002Z", 0.2), ("m1/acc", "2026-05-01T06:00:00.004Z", -0.3)],
+        [
+            ("m1/acc", MAY, 0.1), ("m1/acc", "2026-05-01T06:00:00.002Z", 0.2),
+            ("m1/acc", "2026-05-01T06:00:00.004Z", -0.3),
+        ],
     ),
     Case(
         "one start, a rate, three axes",
@@ -95,7 +98,17 @@ CASES = [
   input: "{item.n}"
   time: {field: t0, step: 1ms}
 """,
-        [("scope", {"channels": [{"n": "a", "t0": 1777615200, "samples": [1, 2]}, {"n": "b", "t0": 1777615201, "samples": [3]}]})],
+        [
+            (
+                "scope",
+                {
+                    "channels": [
+                        {"n": "a", "t0": 1777615200, "samples": [1, 2]},
+                        {"n": "b", "t0": 1777615201, "samples": [3]},
+                    ]
+                },
+            )
+        ],
         [("a", MAY, 1), ("a", "2026-05-01T06:00:00.001Z", 2), ("b", "2026-05-01T06:00:01Z", 3)],
     ),
     Case(
@@ -162,7 +175,10 @@ CASES = [
   time: {field: stamp.sec, unit: s, plus: {path: stamp.nanosec, unit: ns}}
   input: "{path}"
 """,
-        [("ros", {"stamp": {"sec": 1777615200, "nanosec": 5000999}, "v": 1}), ("ros", {"stamp": {"sec": 1777615200, "nanosec": 0}, "v": 2})],
+        [
+            ("ros", {"stamp": {"sec": 1777615200, "nanosec": 5000999}, "v": 1}),
+            ("ros", {"stamp": {"sec": 1777615200, "nanosec": 0}, "v": 2}),
+        ],
         [("v", "2026-05-01T06:00:00.005Z", 1), ("v", MAY, 2)],
     ),
     Case(
@@ -170,7 +186,18 @@ CASES = [
         """
 - {topic: ros, iterate: points, item_name: n, time: {field: s, plus: {path: ns, unit: ns}}, input: "{item}/{path}"}
 """,
-        [("ros", {"points": [{"n": "a", "s": 1777615200, "ns": 1000, "v": 1}, {"n": "b", "s": 1777615201, "ns": 2000, "v": 2}]})] * 2,
+        [
+            (
+                "ros",
+                {
+                    "points": [
+                        {"n": "a", "s": 1777615200, "ns": 1000, "v": 1},
+                        {"n": "b", "s": 1777615201, "ns": 2000, "v": 2},
+                    ]
+                },
+            )
+        ]
+        * 2,
         [("a/v", "2026-05-01T06:00:00.000001Z", 1), ("b/v", "2026-05-01T06:00:01.000002Z", 2)] * 2,
     ),
     Case(
@@ -200,7 +227,10 @@ CASES = [
         """
 - {topic: m, input: "{path}", time: {field: t, zone: "Europe/Oslo {payload.dst}"}}
 """,
-        [("m", {"t": "2026-10-25T02:30:00", "dst": True, "v": 1}), ("m", {"t": "2026-10-25T02:30:00", "dst": False, "v": 2})],
+        [
+            ("m", {"t": "2026-10-25T02:30:00", "dst": True, "v": 1}),
+            ("m", {"t": "2026-10-25T02:30:00", "dst": False, "v": 2}),
+        ],
         [("v", "2026-10-25T00:30:00Z", 1), ("v", "2026-10-25T01:30:00Z", 2)],
     ),
     Case(
@@ -276,7 +306,8 @@ CASES = [
   input: "{d}/{path}"
   time:
     field: time
-    format: ["%Y-%m-%d %H:%M:%S %Z", "%a %b %d %Y %H:%M:%S GMT%z (Central European Summer Time)", "%a, %d %b %Y %H:%M:%S %Z", auto]
+    format: ["%Y-%m-%d %H:%M:%S %Z", "%a %b %d %Y %H:%M:%S GMT%z (Central European Summer Time)",
+             "%a, %d %b %Y %H:%M:%S %Z", auto]
 """,
         [
             ("z/1", {"time": "2026-05-01 08:00:00 CEST", "v": 1}),
@@ -368,12 +399,16 @@ CASES = [
                 {
                     "event": [{"name": "Fire", "time": 1777615200009}, {"name": "Flood", "time": 1777615201000}],
                     "measurements": [
-                        {"name": "temperature", "value": 23.4, "units": "°C"}, {"name": "moisture", "value": 5, "units": "%"},
+                        {"name": "temperature", "value": 23.4, "units": "°C"},
+                        {"name": "moisture", "value": 5, "units": "%"},
                     ],
                 },
             )
         ],
-        [("production/temperature", "2026-05-01T06:00:00.009Z", 23.4), ("production/moisture", "2026-05-01T06:00:00.009Z", 5)],
+        [
+            ("production/temperature", "2026-05-01T06:00:00.009Z", 23.4),
+            ("production/moisture", "2026-05-01T06:00:00.009Z", 5),
+        ],
     ),
     Case(
         "c60: times called t, observedAt, TS, time_stamp; c71: other texts",
@@ -387,7 +422,8 @@ CASES = [
                     ("t", 1777615200), ("observedAt", "2026-05-01T06:00:00Z"), ("TS", 1777615200000),
                     ("time_stamp", 1777615200), ("t", "2026-05-01T06:00:00Z"), ("created_at", "2026-05-01 06:00:00"),
                     ("time", "2026-05-01 06:00:00,000"), ("time", "20260501T060000Z"), ("time", "1.7776152E9"),
-                    ("time", "2026-05-01T06:00Z"), ("date", "2026-05-01 06:00:00"), ("time", "2026-05-01T06:00:00.000000999Z"),
+                    ("time", "2026-05-01T06:00Z"), ("date", "2026-05-01 06:00:00"),
+                    ("time", "2026-05-01T06:00:00.000000999Z"),
                 ]
             )
         ],
@@ -488,6 +524,5 @@ def test_a_time_that_is_missing_may_be_the_arrival() -> None:
     ],
 )
 def test_settings_that_cannot_be_meant(time: str, said: str) -> None:
-    with pytest.raises(ValueError) as refused:
+    with pytest.raises(ValueError, match=re.escape(said)):
         map_all(f"- {{topic: a, time: {time}}}", [], ARRIVAL, ())
-    assert said in str(refused.value)

@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from connector.config.model import Config
+from connector.mapping.mapper import Mapper
 from connector.mapping.time.times import parse_time
 from connector.records import Mapped, Reason, Record
 from connector.runtime.assembly import build_mapper
@@ -29,17 +30,22 @@ class Case:
     headers: tuple[tuple[str, str], ...] = ()
 
 
-def map_all(
-    rules: str, messages: list[tuple[str, Any]], arrival: str, headers: tuple[tuple[str, str], ...]
-) -> list[Mapped]:
+def mapper_of(rules: str) -> Mapper:
+    written = yaml.safe_load(rules)
     config = Config.model_validate(
         {
             "clarify": {"credentials": "clarify-credentials.json"},
             "sources": [{"type": "mqtt", "name": "s", "url": "mqtts://broker.example.com", "topics": ["#"]}],
-            "mapping": {"rules": yaml.safe_load(rules) or [], "unmatched": "dead_letter"},
+            "mapping": {"rules": written, "unmatched": "dead_letter" if written else "map"},
         }
     )
-    mapper = build_mapper(config, {})
+    return build_mapper(config, {})
+
+
+def map_all(
+    rules: str, messages: list[tuple[str, Any]], arrival: str, headers: tuple[tuple[str, str], ...]
+) -> list[Mapped]:
+    mapper = mapper_of(rules)
     found = []
     for topic, payload in messages:
         name, _, key = topic.partition(" ")
@@ -526,3 +532,24 @@ def test_a_time_that_is_missing_may_be_the_arrival() -> None:
 def test_settings_that_cannot_be_meant(time: str, said: str) -> None:
     with pytest.raises(ValueError, match=re.escape(said)):
         map_all(f"- {{topic: a, time: {time}}}", [], ARRIVAL, ())
+
+
+@pytest.mark.parametrize(
+    ("payload", "kind"),
+    [
+        ({"watts": {"2026-05-01T06:00:00Z": 120}}, "time_in_key"),
+        ({"1777615200": 0.21}, "time_in_key"),
+        ({"1234567890": 0.21}, None),  # may be a serial number
+        ({"createdAt": "2026-05-01T06:00:00Z", "v": 1}, "time_not_read"),
+        ({"TimeInstant": "2026-05-01 06:00:00", "v": 1}, "time_not_read"),
+        ({"plcTime": 1777615200, "v": 1}, "time_not_read"),
+        ({"last_seen": "2026-05-01T06:00:00Z", "startTime": 1777615200, "v": 1}, None),
+        ({"time": "2026-05-01T08:00:00", "v": 1}, "local_time"),  # c96
+        ({"date": "2026-05-01", "parts": 1}, None),  # c83: a day is not the time of readings
+    ],
+)
+def test_a_time_that_is_not_taken_is_said(payload: dict[str, Any], kind: str | None) -> None:
+    mapper = mapper_of("[]")
+    samples = mapper.map("s", Record("t", json.dumps(payload).encode(), parse_time(ARRIVAL))).samples
+    assert len(samples) == 1
+    assert [one.kind for one in mapper.observations.take()] == ([] if kind is None else [kind])

@@ -225,6 +225,7 @@ class Mapper:
         if topic is None or topic.keys_merged or not topic.choices:
             return False
         used = {name for rule, _ in topic.choices for name in rule.identity}
+        used.update(KEY for rule, _ in topic.choices if KEY in rule.time.variables)
         first = topic.choices[0][0]
         if (
             first.skip

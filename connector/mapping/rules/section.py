@@ -215,6 +215,8 @@ class TimeSection(Section):
             raise ValueError("field, template and header exclude each other; keep one")
         if (self.plus or self.step or self.zone_in_record) and not (self.field or self.template or self.header):
             raise ValueError("plus, step and a zone with {variables} need field, template or header: which time?")
+        if self.repeated_hour == "nearest" and not (self.field or self.template or self.header):
+            raise ValueError("repeated_hour: nearest needs field, template or header: which time?")
         zone = None if self.zone is None or self.zone_in_record else zone_of(self.zone)
         TimeReader(self.format, self.unit, self.epoch, zone, self.repeated_hour)
         return self

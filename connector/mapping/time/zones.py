@@ -29,6 +29,7 @@ _HOURS: Final = {
     "NZST": 12, "NZDT": 13, "EDT": -4, "MDT": -6, "PDT": -7,
 }  # fmt: skip
 """Abbreviation that stands for one offset only → hours east of UTC. CST, IST, BST, EST … are names of several zones."""
+_UTC: Final = frozenset({"UTC", "Z", "GMT", "UT", "UCT", "ZULU", "ETC/UTC", "ETC/GMT"})
 _EUROPEAN_WINTER: Final = frozenset({"WET", "CET", "MEZ", "EET"})
 """Names of winter time that some devices also write in summer, as the name of the zone."""
 _SUMMER: Final = {
@@ -87,8 +88,8 @@ class Zone:
                 )
             return wall_us - self.offset_us
         minute = wall_us // _MINUTE_US
-        if minute in self.known:
-            return wall_us - self.known[minute]
+        if (known := self.known.get(minute)) is not None:
+            return wall_us - known
         later = local.replace(fold=1)
         first, second = _offset(self.rules, local), _offset(self.rules, later)
         if first < second:
@@ -154,7 +155,7 @@ def zone_of(text: str) -> Zone:
         raise TimeError(f"zone: {text[:40]!r}… is too long for a time zone")
     name, _, said = text.partition(" ")
     said = said.strip().upper()
-    offset_us = _fixed(text)
+    offset_us = 0 if text.upper() in _UTC else _fixed(text)
     if offset_us is not None:
         return Zone(text, None, offset_us)
     rules = _rules(name)
@@ -185,7 +186,8 @@ def abbreviated(name: str, zone: Zone | None) -> Zone:
 
 def named_zone(text: str) -> Zone:
     """Returns the zone of a text in a payload, where an abbreviation stands for its offset. Raises `TimeError`."""
-    return abbreviated(text.strip(), None) if text.strip().upper() in _HOURS else zone_of(text)
+    text = text.strip()
+    return abbreviated(text, None) if text.upper() in _HOURS or (text.isupper() and text.isalpha()) else zone_of(text)
 
 
 def _fixed(text: str) -> int | None:

@@ -367,8 +367,10 @@ CASES = [
             ("zf/3", {"time": "2026-05-01T08:00:00", "zone": "+0200", "v": 3}),
             ("zf/4", {"time": "2026-05-01T08:00:00", "zone": "CEST", "v": 4}),
             ("zf/5", {"time": "2026-05-01T02:00:00", "utcOffset": -4, "v": 5}),
+            ("zf/6", {"time": "2026-05-01T08:00:00", "zone": "Europe/Oslo", "v": 6}),
+            ("zf/6", {"time": "2026-05-01T11:30:00", "zone": "Asia/Kolkata", "v": 6.5}),
         ],
-        [(f"{n}/v", MAY, n) for n in range(1, 6)],
+        [*((f"{n}/v", MAY, n) for n in range(1, 7)), ("6/v", MAY, 6.5)],
     ),
     Case(
         "c73: an epoch that is counted in local time",
@@ -476,6 +478,11 @@ REFUSED = [
         "'Mars' is no IANA time zone",
     ),
     ("{field: ts, zone: '{payload.z}'}", {"ts": "2026-05-01T08:00:00", "z": 100, "v": 1}, "'100' is no IANA time zone"),
+    (
+        "{field: ts, zone: '{payload.z}'}",
+        {"ts": "2026-05-01T08:00:00", "z": "EST", "v": 1},
+        "'EST' may stand for several",
+    ),
     ("{field: ts, zone: '{payload.z}'}", {"ts": "2026-05-01T08:00:00", "v": 1}, "the zone is not there, or empty"),
     ("{template: '{payload.d} {payload.t}'}", {"d": "2026-05-01", "v": 1}, "{payload.t}': it is not there, or a part"),
     ("{template: '{payload.d} {payload.t}'}", {"d": "2026-05-01", "t": "25:00", "v": 1}, "neither ISO 8601"),
@@ -521,6 +528,7 @@ def test_a_time_that_is_missing_may_be_the_arrival() -> None:
         ("{template: '{nowhere}'}", "time.template"),
         ("{template: '{payload.d}', field: t}", "exclude each other"),
         ("{plus: {path: ns, unit: ns}}", "need field, template or header"),
+        ("{zone: Europe/Oslo, repeated_hour: nearest}", "nearest needs field, template or header"),
         ("{field: t, step: 2ms}", "step is for the items of a list"),
         ("{field: t, step: {path: rate}}", "write a duration (step: 2ms), or a field with its unit"),
         ("{field: t, zone: Mars}", "'Mars' is no IANA time zone"),
@@ -553,3 +561,26 @@ def test_a_time_that_is_not_taken_is_said(payload: dict[str, Any], kind: str | N
     samples = mapper.map("s", Record("t", json.dumps(payload).encode(), parse_time(ARRIVAL))).samples
     assert len(samples) == 1
     assert [one.kind for one in mapper.observations.take()] == ([] if kind is None else [kind])
+
+
+def test_fields_of_a_time_are_no_names_of_devices() -> None:
+    rules = """
+- {topic: a, input: "{path}", time: {template: "{payload.d} {payload.c}", zone: "{payload.site_zone}"}}
+- {topic: b, time: {template: "{key}"}}
+"""
+    mapper = mapper_of(rules)
+    for n in range(40):
+        payload = {"d": f"2026-05-{1 + n // 20:02d}", "c": f"08:{n:02d}", "site_zone": "Europe/Oslo", "v": n}
+        assert len(mapper.map("s", Record("a", json.dumps(payload).encode(), parse_time("2026-05-03"))).samples) == 1
+    assert mapper.observations.take() == []
+    one, other = (Record("b", b"1", parse_time(MAY), key=key) for key in (b"1777615200", b"1777615201"))
+    assert mapper.map("s", one).samples == [("b", parse_time(MAY), 1)]
+    assert not mapper.merges_keys("s", one, other)
+
+
+def test_an_epoch_number_with_the_zone_utc_needs_no_unit() -> None:
+    for zone in ("UTC", "Etc/UTC", "+00:00", "Z"):
+        (mapped,) = map_all(
+            f"- {{topic: a, time: {{zone: '{zone}'}}}}", [("a", {"ts": 1777615200, "v": 1})], ARRIVAL, ()
+        )
+        assert mapped.samples == [("a:v", parse_time(MAY), 1)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from connector.mapping.plans import header_of, key_of, nearest, template_text
 from connector.mapping.rules.paths import MISSING, Path
@@ -77,17 +77,21 @@ class Step:
     """The field with the step, or with the rate; None if the step is always `us`."""
     unit: str = "s"
 
-    def after(self, place: Place) -> int:
-        """Returns the µs from the first item to this one. Raises `TimeError`."""
+    def number(self, place: Place) -> float:
+        """Returns the number in the field; without a field, the µs of the step. Raises `TimeError`."""
         if self.path is None:
-            return round(place.nth * self.us)
+            return self.us
         number = _number_at(place, self.path, "step")
-        readings = HERTZ.get(self.unit)
-        if readings is None:
-            return in_unit(place.nth * number, self.unit)
-        if not number > 0:
+        if self.unit in HERTZ and not number > 0:
             raise TimeError(f"step: a rate of {number!r} {self.unit} gives no times")
-        return round(place.nth * 1_000_000 / (number * readings))
+        return number
+
+    def after(self, nth: int, number: float) -> int:
+        """Returns the µs from the first item to the n-th, for the number of `number`. Raises `TimeError`."""
+        if self.path is None:
+            return round(nth * number)
+        readings = HERTZ.get(self.unit)
+        return in_unit(nth * number, self.unit) if readings is None else round(nth * 1_000_000 / (number * readings))
 
 
 class ComposedTime:
@@ -100,8 +104,13 @@ class ComposedTime:
         zone: Zone | Template | None,
         parts: tuple[Part, ...],
         step: Step | None,
+        fields: tuple[Path, ...] | None = None,
     ) -> None:
-        """`written` finds the time, and `reader` reads its notation. `parts` are added to it, `step` for each item."""
+        """`written` finds the time, and `reader` reads its notation. `parts` are added to it, `step` for each item.
+
+        `fields` are all fields of the time; items without any of them have one start. None: each item has its own.
+        """
+        self._fields = fields
         self._written = written
         self._reader = reader
         self._zone = zone if isinstance(zone, Zone) else None
@@ -111,6 +120,21 @@ class ComposedTime:
 
     def time_us(self, place: Place) -> int | None:
         """Returns the time in µs since the epoch; None if the record has none. Raises `TimeError`."""
+        step = self._step
+        if step is None:
+            return self._start_us(place)
+        value = place.value
+        if self._fields is None or not place.outer or any(path.find(value) is not MISSING for path in self._fields):
+            start_us = self._start_us(place)
+            return None if start_us is None else start_us + step.after(place.nth, step.number(place))
+        list_of = id(self), id(place.outer[0])
+        if list_of not in place.known:
+            start_us = self._start_us(place)
+            place.known[list_of] = place.outer[0], None if start_us is None else (start_us, step.number(place))
+        start: Any = place.known[list_of][1]
+        return None if start is None else int(start[0] + step.after(place.nth, start[1]))
+
+    def _start_us(self, place: Place) -> int | None:
         written = self._written(place)
         if written is MISSING:
             return None
@@ -124,8 +148,7 @@ class ComposedTime:
         for part in self._parts:
             more_us = in_unit(_number_at(place, part.path, "plus"), part.unit)
             moment = _later(moment, more_us)
-        time_us = self._reader.finished(moment, zone, place.record.time_us)
-        return time_us if self._step is None else time_us + self._step.after(place)
+        return self._reader.finished(moment, zone, place.record.time_us)
 
 
 def texts_of(template: Template) -> Written:

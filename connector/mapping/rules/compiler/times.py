@@ -6,7 +6,7 @@ from connector.mapping.rules.compiler.templates import RuleTemplates
 from connector.mapping.rules.paths import Path, parse_path
 from connector.mapping.rules.rules import COMPOSED_TIME, FIELD_TIME, HEADER_TIME, TimeSource
 from connector.mapping.rules.section import AlignSection, TimeSection
-from connector.mapping.rules.templates import ITEM, Template
+from connector.mapping.rules.templates import INDEX, ITEM, ITEM_FIELD, Template
 from connector.mapping.time.align import Grid
 from connector.mapping.time.composed import ComposedTime, Part, Place, Step, Written, texts_of
 from connector.mapping.time.reader import TimeReader, time_reader
@@ -50,6 +50,8 @@ def time_source_of(section: TimeSection, templates: RuleTemplates = _NO_LEVELS) 
     step = _step_of(section)
     further = [part.path for part in parts] + ([step.path] if step is not None and step.path is not None else [])
     variables = [name for each in (template, zone_text) if each is not None for name in each.variables]
+    in_item = any(name in (ITEM, INDEX) or name.startswith(ITEM_FIELD) for name in variables)
+    fields = None if in_item else (*further, *([] if path is None else [path]))
     return TimeSource(
         kind=COMPOSED_TIME,
         path=path,
@@ -57,7 +59,7 @@ def time_source_of(section: TimeSection, templates: RuleTemplates = _NO_LEVELS) 
         or_arrival=or_arrival,
         correct_above_us=above_us,
         composed=ComposedTime(
-            texts_of(template) if template is not None else _field(path), reader, zone_text or zone, parts, step
+            texts_of(template) if template is not None else _field(path), reader, zone_text or zone, parts, step, fields
         ),
         variables=frozenset(variables),
         further=tuple(further),

@@ -51,7 +51,9 @@ def other_text(text: str, zone: Zone | None) -> int | datetime:
         local, name = _local(text)
     except (ValueError, KeyError):
         shown = text if len(text) <= 40 else text[:40] + "…"
-        raise TimeError(f"{shown!r} is neither ISO 8601 nor an epoch number") from None
+        raise TimeError(
+            f"{shown!r} is neither ISO 8601 nor an epoch number; a rule reads other notations (time: format)"
+        ) from None
     return local if name is None else abbreviated(name, zone).to_utc(local)
 
 

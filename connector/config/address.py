@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from connector.config.bounded_yaml import BoundedYamlError, read_yaml
+from connector.formats.text.bounded_yaml import BoundedYamlError, read_yaml
 
 DEFAULT_LISTEN: Final = "127.0.0.1:9464"
 LISTEN: Final = r"^(\[[0-9a-fA-F:]+\]:\d{1,5}|unix:/.+|[^:\s]+:\d{1,5})$"

@@ -321,29 +321,32 @@ class Walker:
             else:
                 self._value(work, value, at, time_us, look, depth)
 
-    def _value(self, work: Work, value: object, path: str, time_us: int, look: bool, depth: int) -> None:  # noqa: C901, PLR0912
+    def _container(
+        self, work: Work, value: dict[str, object] | list[object], path: str, time_us: int, look: bool, depth: int
+    ) -> None:
+        work.containers += 1
+        if work.containers > _MOST_CONTAINERS:
+            raise PayloadError(Reason.TOO_EXPENSIVE, f"more than {_MOST_CONTAINERS} objects and lists in one document")
+        if path and is_left_out(work.plan.rule, path, value, look):
+            found, keys = count(value)
+            work.filtered += found
+            work.keys += keys
+        elif depth >= MAX_DEPTH:
+            work.rejects.append(
+                Reject(Reason.NESTED_TOO_DEEPLY, f"more than {MAX_DEPTH} levels deep", shown(path) or "(top)")
+            )
+        elif isinstance(value, dict):
+            name = NO_NAME
+            if path and is_item(work.plan.rule, path) and shown(path) not in work.plan.rule.parents:
+                name = item_name(value)
+            at = f"{path}.{item_segment(name.parts)}" if name.parts else path
+            self._object(work, value, at, time_us, look, depth + 1, name.keys)
+        else:
+            self._list(work, value, path, time_us, look, depth + 1)
+
+    def _value(self, work: Work, value: object, path: str, time_us: int, look: bool, depth: int) -> None:  # noqa: PLR0912
         if isinstance(value, dict | list):
-            work.containers += 1
-            if work.containers > _MOST_CONTAINERS:
-                raise PayloadError(
-                    Reason.TOO_EXPENSIVE, f"more than {_MOST_CONTAINERS} objects and lists in one document"
-                )
-            if path and is_left_out(work.plan.rule, path, value, look):
-                found, keys = count(value)
-                work.filtered += found
-                work.keys += keys
-            elif depth >= MAX_DEPTH:
-                work.rejects.append(
-                    Reject(Reason.NESTED_TOO_DEEPLY, f"more than {MAX_DEPTH} levels deep", shown(path) or "(top)")
-                )
-            elif isinstance(value, dict):
-                name = NO_NAME
-                if path and is_item(work.plan.rule, path) and shown(path) not in work.plan.rule.parents:
-                    name = item_name(value)
-                at = f"{path}.{item_segment(name.parts)}" if name.parts else path
-                self._object(work, value, at, time_us, look, depth + 1, name.keys)
-            else:
-                self._list(work, value, path, time_us, look, depth + 1)
+            self._container(work, value, path, time_us, look, depth)
             return
         plan = work.plan
         conversion = plan.conversions.get(path)

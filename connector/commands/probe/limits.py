@@ -1,0 +1,237 @@
+"""Questions about size and rates. These go over the documented limits, and stop at the first sign."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import ceil, floor
+from statistics import median
+from typing import TYPE_CHECKING, Final, Literal
+
+from connector.clarify.limits import QUEUE_SECONDS, RATE_UNSAID, RATES, REQUEST_BYTES, TOTAL_SECONDS
+from connector.commands.probe.answers import READING, Answer, Question, unsettled
+from connector.commands.probe.line import Request
+from connector.commands.probe.session import DATA, INSERT, ITEMS, PUBLISH, SAVE, SELECT, Said
+
+if TYPE_CHECKING:
+    from connector.commands.probe.run import Probe
+
+_SUPPORT: Final = "an answer of Clarify's support"
+_LARGEST: Final = 2 * REQUEST_BYTES
+_SMALLEST: Final = 4096
+_STEPS: Final = 26
+_AT_ONCE: Final = 6
+_MOST_AT_ONCE: Final = 24
+_SURELY_DELAYED: Final = 0.1
+"""Seconds that an answer takes longer than three times the quickest, if the request waited at the server."""
+_LESS: Final = 0.9
+"""A measured rate below this share of the documented rate is no inaccuracy."""
+_TIMEOUT: Final = 20
+_AFTER_SERVER: Final = 5
+_NOT_ABOUT_SIZE: Final = frozenset((401, 403, 429, 500, 502, 503, 504, -32003, -32015, -32603))
+
+
+# -- size ---------------------------------------------------------------------------------------------------------
+
+
+def _size(probe: Probe) -> Answer:
+    """Search the largest body that is taken: first at the documented limit, then by halves."""
+    refused: dict[int, Said] = {}
+
+    def taken(size: int) -> bool:
+        said = probe.session.send(INSERT, _padded(probe, size))
+        if said.result is not None or said.code == -32602:
+            return True
+        if said.code in _NOT_ABOUT_SIZE:
+            raise _UnclearError(f"a request of {size} bytes ended with: {said}")
+        refused[size] = said
+        return False
+
+    try:
+        low, high = _SMALLEST, _LARGEST
+        if not taken(REQUEST_BYTES):
+            high = REQUEST_BYTES
+        elif not taken(REQUEST_BYTES + 1):
+            low, high = REQUEST_BYTES, REQUEST_BYTES + 1
+        elif taken(_LARGEST):
+            text = f"a request of {_LARGEST:,} bytes is taken; larger requests were not tried"
+            return unsettled(text, "a search beyond this size")
+        else:
+            low = REQUEST_BYTES + 1
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (middle, high) if taken(middle) else (low, middle)
+    except _UnclearError as unclear:
+        return unsettled(str(unclear), "another attempt later")
+    said = refused[high]
+    follows: dict[str, object] = {"max_body_bytes": low}
+    kind = "reset" if said.reply.status is None else {413: "413", -32600: "-32600"}.get(said.code or 0)
+    if kind is not None:
+        follows["oversize"] = kind
+    connector = {"delivery.max_bytes": low} if low < REQUEST_BYTES else {}
+    return Answer(f"at most {low:,} bytes; one byte more: {said}", follows, connector, {"bytes": low})
+
+
+class _UnclearError(Exception):
+    """An answer that says nothing about the size."""
+
+
+def _padded(probe: Probe, size: int) -> Request:
+    """An insert with blanks before its last bracket, so that the body has `size` bytes."""
+    body = probe.session.request(INSERT, probe.one_sample("size")).body
+    return probe.session.raw(body[:-1] + b" " * (size - len(body)) + body[-1:])
+
+
+# -- rates --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """What a burst met: `per_second` is known only if requests were `delayed`."""
+
+    kind: Literal["delayed", "refused", "free", "forbidden", "unclear"]
+    per_second: float | None = None
+    said: Said | None = None
+
+    def __str__(self) -> str:
+        if self.kind == "delayed":
+            return f"{self.per_second:g} a second, more are delayed"
+        return {"free": f"{_AT_ONCE} at once were not delayed"}.get(self.kind, f"{self.said}")
+
+
+def _pace(said: Sequence[Said]) -> Pace:
+    bad = next((one for one in said if one.result is None), None)
+    if bad is not None:
+        if bad.is_forbidden:
+            return Pace("forbidden", said=bad)
+        is_throttled = bad.reply.status in (429, 503, 504, None) or bad.code == -32015
+        return Pace("refused" if is_throttled else "unclear", said=bad)
+    ends = sorted(one.reply.ended for one in said)
+    quickest = min(one.reply.seconds for one in said)
+    if max(one.reply.seconds for one in said) < 3 * quickest + _SURELY_DELAYED:
+        return Pace("free")
+    # The middle of the later gaps: a burst that is let through at once makes the first gaps short.
+    gaps = [after - before for before, after in zip(ends[1:], ends[2:], strict=False)]
+    return Pace("delayed", float(f"{1 / max(median(gaps), 1e-6):.2g}"))
+
+
+def _calls(probe: Probe) -> dict[str, Callable[[], object]]:
+    """Method → the parameters of a harmless call."""
+    integration, key = probe.session.integration, probe.input("rate")
+    signal = probe.reading.signals.get(key, "0" * 20)
+    item = probe.reading.items.get(key, "0" * 20)
+    one_item = {"filter": {"id": item}, "limit": 1}
+    times = {"$gte": probe.time("0"), "$lt": probe.time("60")}
+    view = {"name": key, "visible": True}
+    return {
+        INSERT: lambda: probe.one_sample("rate"),
+        SAVE: lambda: {"integration": integration, "signalsByInput": {key: {"name": key}}},
+        SELECT: lambda: {"integration": integration, "query": {"filter": {"input": key}, "limit": 1}},
+        PUBLISH: lambda: {"integration": integration, "itemsBySignal": {signal: view}},
+        ITEMS: lambda: {"query": one_item},
+        DATA: lambda: {"query": one_item, "data": {"filter": {"times": times}}},
+    }
+
+
+def _rates(probe: Probe) -> Answer:
+    session = probe.session
+    seen: dict[str, Pace] = {}
+    for method, params in _calls(probe).items():
+        if method == PUBLISH and probe.input("rate") not in probe.reading.signals:
+            continue
+        session.rest(method)
+        seen[method] = _pace(session.burst([session.request(method, params()) for _ in range(_AT_ONCE)]))
+    inserts = probe.inserts = seen[INSERT]
+    text = "; ".join(f"{method}: {pace}" for method, pace in seen.items())
+    detail = {method: {"kind": pace.kind, "perSecond": pace.per_second} for method, pace in seen.items()}
+    sandbox: dict[str, object] = {}
+    needs = ""
+    if inserts.kind == "free":
+        sandbox["rate_limiter"] = "off"
+    elif inserts.kind == "delayed":
+        sandbox |= {"rate_limiter": "throttle", "requests_per_second": inserts.per_second}
+    elif inserts.said is not None and inserts.said.code == 429:
+        header = "retry-after" in inserts.said.reply.headers
+        sandbox |= {"rate_limiter": "throttle", "too_many_requests": "retry-after" if header else "plain"}
+        session.rest(INSERT)
+        if all(session.call(INSERT, probe.one_sample("rate")).result is not None for _ in range(2)):
+            sandbox["requests_per_second"] = RATES[INSERT]
+            text += "; the documented rate of inserts is kept without a refusal"
+    else:
+        needs = _SUPPORT
+    if any(pace.kind == "forbidden" for pace in seen.values()) or PUBLISH not in seen:
+        needs = needs or READING
+    settings = {INSERT: "delivery.requests_per_second", SAVE: "delivery.metadata_requests_per_second"}
+    connector = {
+        setting: floor(100 * pace.per_second) / 100
+        for method, setting in settings.items()
+        if (pace := seen[method]).per_second is not None and pace.per_second < _LESS * RATES[method]
+    }
+    return Answer(text, sandbox, connector, detail, needs)
+
+
+def _scope(probe: Probe) -> Answer:
+    if probe.inserts is None or probe.inserts.kind != "delayed":
+        return unsettled("inserts were not delayed, so nothing shows what shares a rate", "a rate limit that delays")
+    session, calls = probe.session, _calls(probe)
+    session.rest(INSERT, SAVE)
+    said = session.burst([session.request(method, calls[method]()) for method in (INSERT, INSERT, INSERT, SAVE)])
+    if len(said) < 4 or any(one.result is None for one in said):
+        return unsettled(f"the burst ended with: {said[-1]}", "another attempt later")
+    waited, other = said[2].reply.seconds, said[3].reply.seconds
+    if other < waited / 2:
+        text = f"each method has a rate of its own: an insert took {waited:.1f} s, a save beside it {other:.1f} s"
+        scope = "method"
+    else:
+        text = f"methods SHARE a rate: an insert took {waited:.1f} s, and so did a save beside it ({other:.1f} s)"
+        scope = "integration"
+    return Answer(f"{text}. Whether integrations share a rate is open", detail={"scope": scope},
+                  needs="the same probe at the same time with another integration")  # fmt: skip
+
+
+def _throttling(probe: Probe) -> Answer:
+    inserts = probe.inserts
+    if inserts is None:
+        return unsettled("the rate of inserts is not known", "the question `rates`")
+    if inserts.kind == "free":
+        return unsettled("inserts were not delayed, so none timed out", "a rate limit that delays")
+    if inserts.kind != "delayed":
+        return Answer(f"requests over the rate are refused at once: {inserts.said}")
+    rate = inserts.per_second or RATE_UNSAID
+    wanted = ceil(QUEUE_SECONDS * rate) + 4
+    number = min(_MOST_AT_ONCE, wanted)
+    session = probe.session
+    session.rest(INSERT)
+    said = session.burst([session.request(INSERT, probe.one_sample("rate", number=n)) for n in range(number)])
+    refused = next((one for one in said if one.result is None), None)
+    longest = max((one.reply.seconds for one in said if one.result is not None), default=0.0)
+    if refused is None:
+        text = f"{number} inserts at once were all carried out; the last waited {longest:.1f} s"
+        return unsettled(text, f"a burst of more than {number} requests")
+    session.rest(INSERT)
+    if refused.code == 429:
+        return Answer(f"after a queue of {longest:.1f} s, a request is refused: {refused}", detail={"longest": longest})
+    sandbox: dict[str, object] = {"too_many_requests": "never"}
+    code = "drop" if refused.reply.status is None else str(refused.code)
+    if code in ("503", "504", "drop", "-32015"):
+        sandbox["timeout_answer"] = code
+    waited = round(refused.reply.seconds, 1)
+    sandbox["queue_seconds"] = waited
+    if waited > TOTAL_SECONDS:
+        sandbox["total_seconds"] = waited
+    connector = {"clarify.timeout": f"{ceil(waited) + _AFTER_SERVER}s"} if waited + _AFTER_SERVER > _TIMEOUT else {}
+    text = f"a request over the queue is refused after {waited:g} s: {refused}; the longest accepted wait was {longest:.1f} s"
+    detail = {"refusedAfter": waited, "longest": round(longest, 1), "headers": sorted(refused.reply.headers)}
+    return Answer(text, sandbox, connector, detail)
+
+
+LIMITS: Final = (
+    Question("size", "How many bytes may a request have?", "inserts that are filled with blanks, searched by halves",
+             _size, _STEPS, ("size",), _STEPS * REQUEST_BYTES),
+    Question("rates", "How many calls a second does each method take?", f"{_AT_ONCE} calls of each method at once",
+             _rates, 6 * _AT_ONCE + 10, ("rate",)),
+    Question("scope", "Do methods share a rate?", "three inserts and a save at once", _scope, 4),
+    Question("throttling", "What does a request get that waited too long?",
+             f"inserts at once, as many as the queue takes and 4 more, at most {_MOST_AT_ONCE}", _throttling,
+             _MOST_AT_ONCE),
+)  # fmt: skip

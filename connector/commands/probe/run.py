@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from connector.clarify import Credentials
-from connector.commands.probe.answers import READING, Answer, Question, unsettled
+from connector.commands.probe.answers import Answer, Question, unsettled
 from connector.commands.probe.limits import LIMITS, Pace
 from connector.commands.probe.line import Line
 from connector.commands.probe.session import DATA, INSERT, PUBLISH, SAVE, BudgetSpentError, Said, Session
@@ -23,6 +23,8 @@ _QUICK_LOOKS: Final = 10
 _SLOW_SECONDS: Final = 5.0
 _SHARED: Final = 2 + 4 + 2 * _LOOKS
 """Requests of no single question: tokens, metadata, two marks, publishing, and the looks for the marks."""
+_EXPERIMENTS: Final = frozenset(one.name for one in EXPERIMENTS)
+_WRITES: Final = sum(len(one.frames) for one in EXPERIMENTS)
 _MARKS: Final = ("7200", "7260")
 _READ_TOO: Final = ("gap", "edges", "rate")
 """Ends of further inputs that get a signal at once; all but `gap` are published."""
@@ -38,7 +40,7 @@ class Plan:
     @property
     def requests(self) -> int:
         """The greatest number of requests."""
-        return _SHARED + sum(one.requests for one in self.questions)
+        return _SHARED + _WRITES + sum(one.requests for one in self.questions if one.name not in _EXPERIMENTS)
 
     @property
     def bytes(self) -> int:
@@ -49,8 +51,8 @@ class Plan:
 def plan(prefix: str, skip: Collection[str] = ()) -> Plan:
     """The plan of a probe whose inputs begin with `prefix`."""
     asked = tuple(one for one in QUESTIONS if one.name not in skip)
-    ends = dict.fromkeys([*(end for one in QUESTIONS[: len(EXPERIMENTS) + 1] for end in one.inputs), *_READ_TOO,
-                          *(end for one in asked for end in one.inputs)])  # fmt: skip
+    always = [end for one in EXPERIMENTS for end in one.question().inputs]
+    ends = dict.fromkeys([*always, *_READ_TOO, *(end for one in asked for end in one.inputs)])
     return Plan(asked, [prefix + end for end in ends])
 
 
@@ -232,5 +234,3 @@ def unasked(probe: Probe) -> list[Found]:
     rest = [one for one in probe.plan.questions if one.name not in asked]
     return [Found(one, unsettled("not asked: the probe was interrupted", "another probe")) for one in rest]
 
-
-__all__ = ["QUESTIONS", "READING", "Found", "Plan", "Probe", "plan", "unasked"]

@@ -21,7 +21,7 @@ QUESTIONS: Final = (*FIRST, *(one.question() for one in EXPERIMENTS), *SINGLE, *
 _LOOKS: Final = 30
 _QUICK_LOOKS: Final = 10
 _SLOW_SECONDS: Final = 5.0
-_SHARED: Final = 2 + 4 + 2 * _LOOKS
+_SHARED: Final = 12 + 4 + 2 * _LOOKS
 """Requests of no single question: tokens, metadata, two marks, publishing, and the looks for the marks."""
 _EXPERIMENTS: Final = frozenset(one.name for one in EXPERIMENTS)
 _WRITES: Final = sum(len(one.frames) for one in EXPERIMENTS)
@@ -93,6 +93,7 @@ class Probe:
         self.began = datetime.fromtimestamp(line.wall(), UTC)
         self._hour = self.began.replace(minute=0, second=0, microsecond=0) - timedelta(days=1)
         self._prefix = prefix
+        self._samples = 0
         self._said: dict[str, list[Said]] | None = None
 
     def run(self, progress: Callable[[Question], None], answered: Callable[[Found], None]) -> None:
@@ -119,9 +120,10 @@ class Probe:
         moment = self._hour + timedelta(seconds=int(whole), days=days)
         return f"{moment:%Y-%m-%dT%H:%M:%S}{'.' if fraction else ''}{fraction}Z"
 
-    def one_sample(self, end: str, *, number: int = 0) -> dict[str, object]:
-        """The parameters of an insert of one sample; samples with other numbers have other times."""
-        data = {"times": [self.time(str(number))], "series": {self.input(end): [1.0]}}
+    def one_sample(self, end: str) -> dict[str, object]:
+        """The parameters of an insert of one sample, each time at another time."""
+        self._samples += 1
+        data = {"times": [self.time(str(self._samples))], "series": {self.input(end): [1.0]}}
         return {"integration": self.session.integration, "data": data}
 
     def data(self, items: Sequence[str], first: str, end: str, *, rollup: str | None = None) -> Said:

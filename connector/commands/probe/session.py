@@ -24,8 +24,11 @@ DATA: Final = "clarify.dataFrame"
 _MARGIN: Final = 1.05
 """Times the documented interval between two calls of a method: clocks differ."""
 _REPEATS: Final = 4
+_LIFE_USED: Final = 0.5
+"""The share of the life of a token for which the token is used: a burst cannot renew it."""
 _SHOWN: Final = 300
 _REQUEST_ID: Final = 7
+_PASSING: Final = frozenset((429, 500, 502, 503, 504, -32000, -32015, -32603))
 
 
 class ProbeError(ConnectorError):
@@ -66,6 +69,11 @@ class Said:
         return self.reply.status
 
     @property
+    def is_passing(self) -> bool:
+        """Whether the reply says nothing about the request: forbidden, too many, broken, or later."""
+        return self.is_forbidden or self.code in _PASSING
+
+    @property
     def is_forbidden(self) -> bool:
         """Whether the integration may not call the method."""
         return self.code in (-32003, 401, 403)
@@ -91,6 +99,7 @@ class Session:
         self.token_seconds: float | None = None
         self._budget = budget
         self._authorization = ""
+        self._logged_in = 0.0
         self._turns: dict[str, float] = {}
         self._intervals: dict[str, float] = {}
 
@@ -119,6 +128,7 @@ class Session:
         life = said.envelope.get("expires_in")
         self.token_seconds = float(life) if isinstance(life, int | float) else None
         self._authorization = f"Bearer {token}"
+        self._logged_in = said.reply.began
 
     def request(
         self, method: str, params: object, *, version: str = API_VERSION, headers: Mapping[str, str] | None = None
@@ -128,6 +138,9 @@ class Session:
 
     def raw(self, body: bytes, *, version: str = API_VERSION, headers: Mapping[str, str] | None = None) -> Request:
         """A request to the RPC endpoint with any body."""
+        life = self.token_seconds
+        if life is not None and self.line.now() - self._logged_in > life * _LIFE_USED:
+            self.log_in()
         usual = {
             "Content-Type": "application/json",
             "X-API-Version": version,

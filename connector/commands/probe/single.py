@@ -47,11 +47,8 @@ def _errors(probe: Probe) -> Answer:
     session = probe.session
     frame = {"times": [probe.time("0")], "series": {probe.input("errors"): [1.0, 2.0]}}
     params = {"integration": session.integration, "data": frame}
-    wrong = session.call(INSERT, params)
-    data = wrong.error.get("data")
-    details: dict[str, Any] = data if isinstance(data, dict) else {}
     said = {
-        "a series that is too long": wrong,
+        "a series that is too long": session.call(INSERT, params),
         "an unknown parameter": session.call(INSERT, {**params, "unknown": 1}),
         "an unknown method": session.call("integration.unknown", {}),
         "an integration of somebody else": session.call(INSERT, {**params, "integration": "0" * 20}),
@@ -62,9 +59,11 @@ def _errors(probe: Probe) -> Answer:
     }
     detail = {name: {"said": str(one), "body": one.hidden} for name, one in said.items()}
     text = "; ".join(f"{name}: {one}" for name, one in said.items())
+    data = next((one.error.get("data") for one in said.values() if one.code == _INVALID), None)
+    details: dict[str, Any] = data if isinstance(data, dict) else {}
     if "pathErrors" in details:
         return Answer(f"errors name places in pathErrors. {text}", {"error_style": "live"}, detail=detail)
-    if wrong.code == _INVALID and "params" in details:
+    if "params" in details:
         return Answer(f"errors name places in params. {text}", {"error_style": "documented"}, detail=detail)
     return Answer(f"errors have an unknown shape ({sorted(details)}). {text}", detail=detail, needs=_SUPPORT)
 
@@ -82,6 +81,8 @@ def _gzip(probe: Probe) -> Answer:
     said = session.send(INSERT, session.raw(body, headers={"Content-Encoding": "gzip"}))
     if said.result is not None:
         return Answer("a compressed request is accepted", {"gzip": "accept"})
+    if said.is_passing:
+        return _open(said, _SUPPORT)
     return Answer(f"a compressed request is refused: {said}", {"gzip": "refuse"}, detail={"code": said.code})
 
 

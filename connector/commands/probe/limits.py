@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from math import ceil, floor
 from statistics import median
 from typing import TYPE_CHECKING, Final, Literal
@@ -69,7 +70,7 @@ def _size(probe: Probe) -> Answer:
     kind = "reset" if said.reply.status is None else {413: "413", -32600: "-32600"}.get(said.code or 0)
     if kind is not None:
         follows["oversize"] = kind
-    connector = {"delivery.max_bytes": low} if low < REQUEST_BYTES else {}
+    connector = {"delivery.max_bytes": f"{low}B"} if low < REQUEST_BYTES else {}
     return Answer(f"at most {low:,} bytes; one byte more: {said}", follows, connector, {"bytes": low})
 
 
@@ -113,7 +114,7 @@ def _pace(said: Sequence[Said]) -> Pace:
     if max(one.reply.seconds for one in good) < 3 * quickest + _SURELY_DELAYED:
         return Pace("free")
     # The middle of the later gaps: a burst that is let through at once makes the first gaps short.
-    gaps = [after - before for before, after in zip(ends[1:], ends[2:], strict=False)]
+    gaps = [after - before for before, after in pairwise(ends[1:])]
     return Pace("delayed", float(f"{1 / max(median(gaps), 1e-6):.2g}"))
 
 
@@ -229,7 +230,9 @@ def _throttling(probe: Probe) -> Answer:
     if waited > TOTAL_SECONDS:
         sandbox["total_seconds"] = waited
     connector = {"clarify.timeout": f"{ceil(waited) + _AFTER_SERVER}s"} if waited + _AFTER_SERVER > _TIMEOUT else {}
-    text = f"a request over the queue is refused after {waited:g} s: {refused}; the longest accepted wait was {longest:.1f} s"
+    text = (
+        f"a request over the queue is refused after {waited:g} s: {refused}; accepted ones waited up to {longest:.1f} s"
+    )
     detail = {"refusedAfter": waited, "longest": round(longest, 1), "headers": sorted(refused.reply.headers)}
     return Answer(text, sandbox, connector, detail)
 

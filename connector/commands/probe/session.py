@@ -163,9 +163,7 @@ class Session:
             said = self._said(self._send(request))
             if said.reply.status == 401 and self._authorization.startswith("Bearer"):
                 self.log_in()
-                request = Request(
-                    request.url, request.body, {**request.headers, "Authorization": self._authorization}
-                )
+                request = Request(request.url, request.body, {**request.headers, "Authorization": self._authorization})
             elif said.reply.status == 429:
                 self._intervals[method] = self._interval(method) * 2
                 self.line.sleep(max(_number(said.reply.headers.get("retry-after")), self._intervals[method]))

@@ -6,7 +6,7 @@ import gzip
 from typing import TYPE_CHECKING, Any, Final
 
 from connector.commands.probe.answers import ADMIN, READING, Answer, Question, unsettled
-from connector.commands.probe.session import DATA, INSERT, ITEMS, PUBLISH, SAVE, SELECT, Said
+from connector.commands.probe.session import INSERT, ITEMS, PUBLISH, SAVE, SELECT, Said
 
 if TYPE_CHECKING:
     from connector.commands.probe.run import Probe
@@ -217,10 +217,10 @@ def _resources(said: Said) -> list[dict[str, Any]]:
 
 FIRST: Final = (Question("token", "How long does a token live?", "the token endpoint", _token, 0),)
 SINGLE: Final = (
-    Question("read-delay", "When can an inserted sample be read?", "one sample, read until it is there", _read_delay, 0),
+    Question("read-delay", "When can an inserted sample be read?", "one sample, read until seen", _read_delay, 0),
     Question("errors", "What do errors look like?", "eight wrong requests", _errors, 8, ("errors",)),
     Question("empty", "Is an empty frame accepted?", "a frame without times and series", _empty, 1),
-    Question("gzip", "Is a compressed request accepted?", "one sample with Content-Encoding: gzip", _gzip, 1, ("gzip",)),
+    Question("gzip", "May a request be compressed?", "an insert with Content-Encoding: gzip", _gzip, 1, ("gzip",)),
     Question("metadata", "What becomes of metadata that is left out?", "two saves, then a selection", _metadata, 3,
              ("metadata",)),
     Question("gap", "Which gap detection has a new item?", "an item by API 1.1 and by API 1.2", _gap, 2, ("gap",)),

@@ -144,8 +144,8 @@ def _partial(written: Written) -> Answer:
 @_needs_reading
 def _precision(_: Written, values: Mapping[str, float]) -> Answer:
     found = next(iter(sorted(at for at in values if at.partition(".")[0] in {"0", "1"})), None)
-    digits = {"0.123456": "cut to microseconds", "0.123457": "rounded to microseconds", "0.123": "cut to milliseconds",
-              "0.124": "rounded to milliseconds", "0.123456789": "kept in nanoseconds", "0": "cut to seconds"}  # fmt: skip
+    digits = {"0.123456789": "kept in nanoseconds", "0.123456": "cut to microseconds", "0": "cut to seconds",
+              "0.123457": "rounded to microseconds", "0.123": "cut to milliseconds"}  # fmt: skip
     if found not in digits:
         return unsettled(f"0.123456789 s was sent, and {found} s is stored", "an answer of Clarify's support")
     return Answer(f"times are {digits[found]}", detail={"sent": "0.123456789", "stored": found})
@@ -161,7 +161,9 @@ def _enum(written: Written) -> Answer:
     if not taken:
         return Answer("; ".join(parts), detail=detail)
     if written.values is None:
-        return Answer("; ".join(parts) + f"; what is stored cannot be read: {written.why}", detail=detail, needs=READING)
+        return Answer(
+            "; ".join(parts) + f"; what is stored cannot be read: {written.why}", detail=detail, needs=READING
+        )
     detail["stored"] = [value for at, value in written.values.items() if at in {"0", "60", "120"}]
     return Answer("; ".join(parts) + f"; stored as {detail['stored']}", detail=detail)
 

@@ -1,0 +1,246 @@
+"""`probe` against sandboxes with each switch set: every setting is reported rightly, and the bounds hold."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from typing import Any
+
+import orjson
+import pytest
+
+from connector.clarify.limits import RATES
+from connector.commands.probe import report
+from connector.commands.probe.line import Request
+from connector.commands.probe.run import QUESTIONS, Probe, plan
+from connector.commands.probe.session import INSERT
+from connector.sandbox.faults import FAULT_RULES
+from connector.sandbox.settings import SandboxSettings
+from tests.unit.commands.probe.quick_line import QuickLine
+
+PREFIX = "probe/"
+DEFAULTS: dict[str, Any] = SandboxSettings().model_dump()
+NOT_SEEN = {"total_seconds"}
+"""Switches that no request shows, unless the queue is longer."""
+WITHOUT_DELAY = {"queue_seconds", "timeout_answer"}
+"""Switches that show only if requests over the rate are delayed, until they time out."""
+ALWAYS_OPEN = {"integrations"}
+
+
+@pytest.fixture
+def open_line() -> Iterator[Callable[..., QuickLine]]:
+    opened: list[QuickLine] = []
+
+    def make(**switches: Any) -> QuickLine:
+        opened.append(QuickLine(**switches))
+        return opened[-1]
+
+    yield make
+    for one in opened:
+        one.close()
+
+
+def run(line: QuickLine, *skip: str, faults: object = None) -> dict[str, Any]:
+    if faults is not None:
+        line.app._faults.add(FAULT_RULES.validate_python(faults))
+    probe = Probe(line, line.credentials(), plan(PREFIX, skip), PREFIX)
+    complete = True
+    try:
+        probe.run(lambda _: None, lambda _: None)
+    except KeyboardInterrupt:
+        complete = False
+    return report.document(probe, complete=complete)
+
+
+def unsettled(made: dict[str, Any]) -> set[str]:
+    return {one["question"] for one in made["findings"] if not one["settled"]} - ALWAYS_OPEN
+
+
+SWITCHES: list[tuple[dict[str, Any], set[str]]] = [
+    ({}, set()),
+    ({"error_style": "live"}, set()),
+    ({"rate_limiter": "off"}, {*WITHOUT_DELAY, "requests_per_second", "too_many_requests"}),
+    ({"requests_per_second": 0.5}, set()),
+    ({"requests_per_second": 2.0}, set()),
+    ({"queue_seconds": 4.0}, set()),
+    ({"queue_seconds": 12.0}, set()),
+    ({"timeout_answer": "504"}, set()),
+    ({"timeout_answer": "drop"}, set()),
+    ({"timeout_answer": "-32015"}, set()),
+    ({"too_many_requests": "plain"}, WITHOUT_DELAY),
+    ({"too_many_requests": "retry-after"}, WITHOUT_DELAY),
+    ({"oversize": "-32600"}, set()),
+    ({"oversize": "reset"}, set()),
+    ({"max_body_bytes": 1_234_567}, set()),
+    ({"max_body_bytes": 9_000_001}, set()),
+    ({"gzip": "accept"}, set()),
+    ({"duplicate_times": "first"}, set()),
+    ({"duplicate_times": "error"}, set()),
+    ({"null_values": "erase"}, set()),
+    ({"unordered_times": "reject"}, set()),
+    ({"limits": "clamp"}, set()),
+    ({"windows": "ignore"}, set()),
+    ({"include_item": "refuse"}, set()),
+    ({"format_echo": "live"}, set()),
+    ({"gap_detection": "null"}, set()),
+    ({"gap_detection": "PT1H30M"}, set()),
+    ({"read_delay": 7.0}, set()),
+    ({"read_delay": 40.0}, set()),
+    ({"partial_failure": "on"}, set()),
+    ({"token_seconds": 30}, set()),
+]
+
+
+def test_every_value_of_every_switch_is_among_these() -> None:
+    """A new switch of the sandbox is a new question of the probe."""
+    assert {name for one, _ in SWITCHES for name in one} == SandboxSettings.model_fields.keys() - NOT_SEEN
+    for name, field in SandboxSettings.model_fields.items():
+        values = getattr(field.annotation, "__args__", ())
+        assert set(values) <= {one.get(name, DEFAULTS[name]) for one, _ in SWITCHES}, name
+
+
+@pytest.mark.parametrize(("switches", "open_"), SWITCHES, ids=lambda one: str(one) if isinstance(one, dict) else "")
+def test_each_switch_is_reported_rightly(
+    switches: dict[str, Any], open_: set[str], open_line: Callable[..., QuickLine]
+) -> None:
+    line = open_line(**switches)
+    made = run(line)
+    expected = {name: value for name, value in {**DEFAULTS, **switches}.items() if name not in open_ | NOT_SEEN}
+    found = dict(made["sandbox"])
+    # The looks for a sample are a second apart at first, then six.
+    assert expected.pop("read_delay") == pytest.approx(found.pop("read_delay"), abs=1.1 if line.now() < 120 else 6.1)
+    if line.now() < 120:
+        assert found.pop("queue_seconds", None) == pytest.approx(expected.pop("queue_seconds", None))
+    assert found == expected
+    assert made["requests"] == len(line.sent) <= plan(PREFIX).requests
+    assert set(line.store.signals()) <= set(made["inputs"])
+    assert set(line.store.items()) == set(made["items"].values())
+    orjson.dumps(made)
+
+
+def test_a_report_makes_the_sandbox_answer_alike(open_line: Callable[..., QuickLine]) -> None:
+    odd = {"error_style": "live", "duplicate_times": "first", "null_values": "erase", "gzip": "accept",
+           "oversize": "reset", "timeout_answer": "drop", "requests_per_second": 0.5, "limits": "clamp"}  # fmt: skip
+    first = run(open_line(**odd))
+    second = run(open_line(**first["sandbox"]))
+    assert odd.items() <= first["sandbox"].items()
+    answers = [[(one["question"], one["sandbox"], one["settled"]) for one in made["findings"]] for made in (first, second)]
+    assert answers[0] == answers[1]
+
+
+def test_what_follows_for_the_connector(open_line: Callable[..., QuickLine]) -> None:
+    assert run(open_line())["connector"] == {}
+    slow = {"requests_per_second": 0.5, "max_body_bytes": 1_000_000, "queue_seconds": 18, "total_seconds": 18}
+    made = run(open_line(**slow))
+    assert made["connector"] == {
+        "delivery.max_bytes": "1000000B",
+        "delivery.requests_per_second": 0.5,
+        "delivery.metadata_requests_per_second": 0.5,
+        "clarify.timeout": "23s",
+    }
+    assert made["sandbox"]["total_seconds"] == 18
+
+
+def method_of(request: Request) -> str:
+    try:
+        found = orjson.loads(request.body)
+    except orjson.JSONDecodeError:
+        return ""
+    return str(found["method"]) if isinstance(found, dict) and "method" in found else ""
+
+
+def test_documented_rates_are_kept_except_where_rates_are_measured(open_line: Callable[..., QuickLine]) -> None:
+    line = open_line(too_many_requests="plain")
+    made = run(line, "rates", "scope", "throttling")
+    assert line.app._stats.document()["httpErrors"].get("429", 0) == 0
+    times = defaultdict(list)
+    for at, request in line.sent:
+        times[method_of(request)].append(at)
+    assert len(times[INSERT]) > 15
+    for method, rate in RATES.items():
+        assert all(after - before >= 1 / rate for before, after in pairwise(times[method])), method
+    assert "rate_limiter" not in made["sandbox"]
+
+
+def test_a_measurement_stops_at_the_first_refusal(open_line: Callable[..., QuickLine]) -> None:
+    line = open_line(too_many_requests="plain")
+    run(line)
+    assert line.app._stats.document()["httpErrors"]["429"] == len(RATES) - 1
+
+
+@pytest.mark.parametrize("method", ["admin.*", "clarify.*"])
+def test_without_the_right_to_read_what_is_open_and_what_is_needed(
+    method: str, open_line: Callable[..., QuickLine]
+) -> None:
+    made = run(open_line(), faults=[{"method": method, "kind": "rpc_error", "code": -32003}])
+    by_name = {one["question"]: one for one in made["findings"]}
+    for name in ("overwrite", "null", "older", "read-delay", "windows", "edges"):
+        assert not by_name[name]["settled"]
+        assert "`admin` and `clarify`" in by_name[name]["needs"]
+        assert "-32003" in by_name[name]["answer"]
+    assert {"size", "errors", "gzip", "throttling", "token", "scope"}.isdisjoint(unsettled(made))
+    assert made["sandbox"]["max_body_bytes"] == DEFAULTS["max_body_bytes"]
+    assert {"duplicate_times", "null_values"}.isdisjoint(made["sandbox"])
+
+
+def test_a_refusal_is_settled_without_the_right_to_read(open_line: Callable[..., QuickLine]) -> None:
+    line = open_line(duplicate_times="error", unordered_times="reject")
+    made = run(line, faults=[{"method": "admin.*", "kind": "rpc_error", "code": -32003}])
+    assert made["sandbox"]["duplicate_times"] == "error"
+    assert made["sandbox"]["unordered_times"] == "reject"
+
+
+def test_a_server_that_fails_settles_nothing_wrongly(open_line: Callable[..., QuickLine]) -> None:
+    made = run(open_line(), faults=[{"method": "insert", "kind": "status", "status": 500}])
+    wrong = {"gzip", "oversize", "max_body_bytes", "duplicate_times", "unordered_times", "partial_failure", "rate_limiter"}
+    assert wrong.isdisjoint(made["sandbox"])
+    assert {"gzip", "size", "overwrite", "order", "partial", "rates", "empty", "nulls-only"} <= unsettled(made)
+
+
+def test_an_interrupted_probe_leaves_a_partial_report(open_line: Callable[..., QuickLine]) -> None:
+    line = open_line(interrupt_at=60)
+    made = run(line)
+    assert made["complete"] is False
+    assert len(made["findings"]) == len(QUESTIONS)
+    assert made["sandbox"]["duplicate_times"] == "newest"
+    assert [one for one in made["findings"] if "interrupted" in one["answer"]]
+    assert set(line.store.signals()) <= set(made["inputs"])
+    text = "\n".join(report.end_lines(made))
+    assert "INTERRUPTED" in text
+    assert all(key in text for key in line.store.signals())
+
+
+def test_answers_of_an_unknown_shape_are_open_questions(open_line: Callable[..., QuickLine]) -> None:
+    line = open_line()
+    send = line.send
+
+    def odd(request: Request) -> Any:
+        reply = send(request)
+        if b"admin." not in request.body:
+            return reply
+        return type(reply)(reply.began, reply.ended, 200, b'{"id":7,"result":{"data":[{"attributes":3}]}}')
+
+    line.send = odd  # type: ignore[method-assign]
+    made = run(line)
+    assert {"overwrite", "metadata"} <= unsettled(made)
+    assert any("shape" in one["answer"] for one in made["findings"])
+
+
+def test_no_secret_is_in_a_report(open_line: Callable[..., QuickLine]) -> None:
+    line = open_line()
+    secret = line.store.integration().client_secret
+    token = line.credentials().hide("x")
+    made = orjson.dumps(run(line, faults=[{"method": "insert", "kind": "rpc_error", "code": -32000, "message": secret}]))
+    assert token
+    assert secret.encode() not in made
+    assert b"Bearer" not in made
+
+
+def test_more_requests_than_announced_are_not_sent(open_line: Callable[..., QuickLine]) -> None:
+    line = open_line()
+    probe = Probe(line, line.credentials(), plan(PREFIX), PREFIX)
+    probe.session._budget = 40
+    probe.run(lambda _: None, lambda _: None)
+    assert len(line.sent) <= 40
+    assert "announced" in probe.found[-1].answer.text

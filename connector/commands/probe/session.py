@@ -173,8 +173,11 @@ class Session:
 
     def burst(self, requests: Sequence[Request], gap: float = 0.01) -> list[Said]:
         """What Clarify says to requests at once, over the documented rate: stops at the first refusal."""
-        self._count(len(requests), sum(len(request.body) for request in requests))
-        return [self._said(reply) for reply in self.line.burst(requests, gap)]
+        self._check(len(requests))
+        said = [self._said(reply) for reply in self.line.burst(requests, gap)]
+        self.requests += len(said)
+        self.bytes += sum(len(request.body) for request in requests[: len(said)])
+        return said
 
     def rest(self, *methods: str) -> None:
         """Wait until a burst of these methods meets a server without a queue."""
@@ -200,22 +203,22 @@ class Session:
         return self._intervals.get(method, _MARGIN / RATES.get(method, RATE_UNSAID))
 
     def _send(self, request: Request) -> Reply:
-        self._count(1, len(request.body))
+        self._check(1)
+        self.requests += 1
+        self.bytes += len(request.body)
         return self.line.send(request)
 
-    def _count(self, requests: int, size: int) -> None:
+    def _check(self, requests: int) -> None:
         if self.requests + requests > self._budget:
             raise BudgetSpentError(f"{self._budget} requests were announced, and they are spent")
-        self.requests += requests
-        self.bytes += size
 
     def _said(self, reply: Reply) -> Said:
+        text = self.hide(reply.failure or reply.body.decode("utf-8", errors="replace"))
         try:
-            envelope = orjson.loads(reply.body)
+            envelope = orjson.loads(text)
         except orjson.JSONDecodeError:
             envelope = {}
-        text = reply.failure or reply.body[: 8 * _SHOWN].decode("utf-8", errors="replace")
-        return Said(reply, envelope if isinstance(envelope, dict) else {}, self.hide(text)[:_SHOWN])
+        return Said(reply, envelope if isinstance(envelope, dict) else {}, text[:_SHOWN])
 
 
 def _body(method: str, params: object) -> bytes:

@@ -153,6 +153,8 @@ def _precision(_: Written, values: Mapping[str, float]) -> Answer:
 
 def _enum(written: Written) -> Answer:
     names = dict(zip(("fraction", "negative", "10000"), written.said, strict=True))
+    if (late := next((said for said in written.said if said.is_passing), None)) is not None:
+        return unsettled(f"a write ended with: {late}", "the reason of this refusal; then ask again")
     taken = [name for name, said in names.items() if said.result is not None]
     refused = [name for name in names if name not in taken]
     parts = [f"accepted: {', '.join(taken)}"] if taken else []
@@ -170,6 +172,8 @@ def _enum(written: Written) -> Answer:
 
 def _nulls_only(written: Written) -> Answer:
     (said,) = written.said
+    if said.is_passing:
+        return unsettled(f"the write ended with: {said}", "the reason of this refusal; then ask again")
     if said.result is None:
         return Answer(f"refused: {said}")
     made = said.result.get("signalsByInput")

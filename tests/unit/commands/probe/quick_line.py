@@ -87,6 +87,9 @@ class QuickLine:
         return Credentials.load({"apiUrl": API_URL, "integration": integration.id, "credentials": login})
 
     def close(self) -> None:
+        for task in asyncio.all_tasks(self._loop):
+            task.cancel()
+        self._loop.run_until_complete(asyncio.sleep(0))
         self._loop.close()
         self.store.close()
 

@@ -70,6 +70,8 @@ def _take_over(context: click.Context, _parameter: click.Parameter, report: Path
     try:
         document = json.loads(report.read_bytes())
         switches = document["sandbox"]
+        if not isinstance(switches, dict):
+            raise TypeError  # noqa: TRY301 - the handler reports every wrong shape
         SandboxSettings.model_validate(switches)
     except OSError as error:
         raise click.BadParameter(f"{report} cannot be read: {error.strerror or error}") from error

@@ -48,17 +48,18 @@ def needed(config: Path, settings: Mapping[str, object]) -> dict[str, object]:
 
 def changed(config: Path, settings: Mapping[str, object]) -> tuple[str, str]:
     """The text of the configuration, and the text with the settings. Raises ApplyError."""
+    yaml = YAML(typ="rt")
+    yaml.preserve_quotes = True
+    yaml.width = _WIDTH
     try:
         before = config.read_text(encoding="utf-8")
-        loaded, indent, offset = load_yaml_guess_indent(before, preserve_quotes=True)
+        loaded = yaml.load(before)
+        _, indent, offset = load_yaml_guess_indent(before)
     except (OSError, UnicodeDecodeError, YAMLError) as error:
         raise ApplyError(f"{config} cannot be read: {error}") from None
     for name, value in settings.items():
         section, _, field = name.partition(".")
         loaded.setdefault(section, CommentedMap())[field] = value
-    yaml = YAML(typ="rt")
-    yaml.preserve_quotes = True
-    yaml.width = _WIDTH
     yaml.indent(mapping=_mapping_indent(before), sequence=indent or 2, offset=offset or 0)
     out = io.StringIO()
     yaml.dump(loaded, out)

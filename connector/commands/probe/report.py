@@ -75,12 +75,12 @@ def load(file: Path) -> Mapping[str, Any]:
 def plan_lines(plan: Plan, *, each: bool) -> Iterator[str]:
     """The bounds of a probe, and with `each` also what every question sends."""
     yield (
-        f"At most {plan.requests} requests, {plan.bytes / 1e6:.0f} MB of them for the search of the size limit "
-        f"(17 MB if the limit is the documented one), and {len(plan.inputs)} signals with as many items."
+        f"At most {plan.requests} requests, {len(plan.inputs)} signals, {len(plan.inputs)} items and "
+        f"{plan.bytes / 1e6 + 1:.0f} MB."
     )
     if each:
         for one in plan.questions:
-            yield f"  {one.name:<13}{one.asks} ({one.how}; at most {one.requests} requests)"
+            yield f"  {one.name:<13}{one.asks} ({one.how})"
         yield "Signals:"
         yield from (f"  {key}" for key in plan.inputs)
 

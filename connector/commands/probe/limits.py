@@ -241,7 +241,7 @@ def _throttling(probe: Probe) -> Answer:
 
 LIMITS: Final = (
     Question("size", "How many bytes may a request have?", "inserts that are filled with blanks, searched by halves",
-             _size, _STEPS, ("size",), _STEPS * REQUEST_BYTES),
+             _size, _STEPS, ("size",), _STEPS * _LARGEST),
     Question("rates", "How many calls a second does each method take?", f"{_AT_ONCE} calls of each method at once",
              _rates, 6 * _AT_ONCE + 10, ("rate",)),
     Question("scope", "Do methods share a rate?", "three inserts and a save at once", _scope, 4),

@@ -76,7 +76,7 @@ def plan_lines(plan: Plan, *, each: bool) -> Iterator[str]:
     """The bounds of a probe, and with `each` also what every question sends."""
     yield (
         f"At most {plan.requests} requests, {len(plan.inputs)} signals, {len(plan.inputs)} items and "
-        f"{plan.bytes / 1e6 + 1:.0f} MB."
+        f"{plan.bytes / 1e6 + 1:.0f} MB (18 MB if the size limit is the documented one)."
     )
     if each:
         for one in plan.questions:

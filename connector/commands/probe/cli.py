@@ -17,7 +17,7 @@ from connector.commands.probe.answers import Question
 from connector.commands.probe.line import HttpLine
 from connector.commands.probe.run import QUESTIONS, Plan, Probe, plan
 from connector.terminal.progress import progress_is_shown
-from connector.terminal.text import say, say_text
+from connector.terminal.text import say, say_text, shown
 
 _INTERRUPTED: Final = 130
 
@@ -68,7 +68,11 @@ def probe(credentials: str | None, dry_run: bool, yes: bool, skip: Sequence[str]
         return
     if not yes:
         click.confirm("Is this integration made for this probe alone?", abort=True)
+    if config is not None:
+        apply.needed(config, {})  # an error in the configuration is said before the probe, not after
     try:
+        if output is not None:
+            output.open("ab").close()  # as is a file that cannot be written
         with HttpLine(ca_file) as line:
             made = _run(Probe(line, loaded, planned, start))
         if output is not None:
@@ -126,6 +130,6 @@ def _apply(config: Path, made: Mapping[str, Any], *, yes: bool) -> None:
     before, after = apply.changed(config, settings)
     say_text(apply.difference(config, before, after))
     if not yes:
-        click.confirm(f"Write this into {config}?", abort=True)
+        click.confirm(f"Write this into {shown(str(config))}?", abort=True)
     apply.write(config, after)
     say(f"{config} written", err=True)

@@ -17,10 +17,11 @@ from connector.commands.probe.session import DATA, INSERT, ITEMS, PUBLISH, SAVE,
 if TYPE_CHECKING:
     from connector.commands.probe.run import Probe
 
+_INVALID: Final = -32602
 _SUPPORT: Final = "an answer of Clarify's support"
 _LARGEST: Final = 2 * REQUEST_BYTES
 _SMALLEST: Final = 4096
-_STEPS: Final = 26
+_STEPS: Final = 28
 _AT_ONCE: Final = 6
 _ENOUGH: Final = 4
 """The least number of delayed requests that show a rate."""
@@ -29,6 +30,8 @@ _LONGEST_QUEUE: Final = TOTAL_SECONDS + 5.0
 """Seconds of waiting that a burst shows. The documented queue is shorter."""
 _SURELY_DELAYED: Final = 0.1
 """Seconds that an answer takes longer than three times the quickest, if the request waited at the server."""
+_LEAST_GAP: Final = 0.04
+"""Seconds between answers, below which new connections and the network explain the time that answers took."""
 _LESS: Final = 0.9
 """A measured rate below this share of the documented rate is no inaccuracy."""
 _TIMEOUT: Final = 20
@@ -39,45 +42,61 @@ _AFTER_SERVER: Final = 5
 
 
 def _size(probe: Probe) -> Answer:
-    """Search the largest body that is taken: first at the documented limit, then by halves."""
+    try:
+        low, refused = _search(probe)
+    except _UnclearError as unclear:
+        return unsettled(str(unclear), unclear.needs)
+    follows: dict[str, object] = {"max_body_bytes": low}
+    kind = "reset" if refused.reply.status is None else {413: "413", -32600: "-32600"}.get(refused.code or 0)
+    if kind is not None:
+        follows["oversize"] = kind
+    connector = {"delivery.max_bytes": f"{low}B"} if low < REQUEST_BYTES else {}
+    return Answer(f"at most {low:,} bytes; one byte more: {refused}", follows, connector, {"bytes": low})
+
+
+class _UnclearError(Exception):
+    """The size limit was not found; `needs` says what would settle the question."""
+
+    def __init__(self, text: str, needs: str = "another attempt later") -> None:
+        super().__init__(text)
+        self.needs = needs
+
+
+def _search(probe: Probe) -> tuple[int, Said]:
+    """The largest size that is taken, in bytes, and what is said to one byte more. Raises _UnclearError.
+
+    The search begins at the documented limit, and goes on by halves.
+    """
     refused: dict[int, Said] = {}
 
     def taken(size: int) -> bool:
         said = probe.session.send(INSERT, _padded(probe, size))
-        if said.result is not None or said.code == -32602:
+        if said.result is not None or said.code == _INVALID:
             return True
-        if said.is_passing:
+        if said.is_passing or (said.reply.status is None and "Timeout" in said.reply.failure):
             raise _UnclearError(f"a request of {size} bytes ended with: {said}")
         refused[size] = said
         return False
 
-    try:
-        low, high = _SMALLEST, _LARGEST
-        if not taken(REQUEST_BYTES):
-            high = REQUEST_BYTES
-        elif not taken(REQUEST_BYTES + 1):
-            low, high = REQUEST_BYTES, REQUEST_BYTES + 1
-        elif taken(_LARGEST):
-            text = f"a request of {_LARGEST:,} bytes is taken; larger requests were not tried"
-            return unsettled(text, "a search beyond this size")
-        else:
-            low = REQUEST_BYTES + 1
-        while high - low > 1:
-            middle = (low + high) // 2
-            low, high = (middle, high) if taken(middle) else (low, middle)
-    except _UnclearError as unclear:
-        return unsettled(str(unclear), "another attempt later")
-    said = refused[high]
-    follows: dict[str, object] = {"max_body_bytes": low}
-    kind = "reset" if said.reply.status is None else {413: "413", -32600: "-32600"}.get(said.code or 0)
-    if kind is not None:
-        follows["oversize"] = kind
-    connector = {"delivery.max_bytes": f"{low}B"} if low < REQUEST_BYTES else {}
-    return Answer(f"at most {low:,} bytes; one byte more: {said}", follows, connector, {"bytes": low})
-
-
-class _UnclearError(Exception):
-    """An answer that says nothing about the size."""
+    low, high = _SMALLEST, _LARGEST
+    if not taken(REQUEST_BYTES):
+        high = REQUEST_BYTES
+    elif not taken(REQUEST_BYTES + 1):
+        low, high = REQUEST_BYTES, REQUEST_BYTES + 1
+    elif taken(_LARGEST):
+        text = f"a request of {_LARGEST:,} bytes is taken; larger requests were not tried"
+        raise _UnclearError(text, "a search beyond this size")
+    else:
+        low = REQUEST_BYTES + 1
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if taken(middle) else (low, middle)
+    if low == _SMALLEST:
+        raise _UnclearError(f"no request of more than {low} bytes was taken: {refused[high]}")
+    # A network, too, may lose a request: then the answers to the same sizes differ.
+    if refused[high].reply.status is None and (taken(high) or not taken(low)):
+        raise _UnclearError("a request was not answered once, and answered when it was sent again")
+    return low, refused[high]
 
 
 def _padded(probe: Probe, size: int) -> Request:
@@ -116,8 +135,8 @@ def _pace(said: Sequence[Said]) -> Pace:
     if max(one.reply.seconds for one in good) < 3 * quickest + _SURELY_DELAYED:
         return Pace("free")
     # The middle of the later gaps: a burst that is let through at once makes the first gaps short.
-    gaps = [after - before for before, after in pairwise(ends[1:])]
-    return Pace("delayed", float(f"{1 / max(median(gaps), 1e-6):.2g}"))
+    gap = median(after - before for before, after in pairwise(ends[1:]))
+    return Pace("free") if gap < _LEAST_GAP else Pace("delayed", float(f"{1 / gap:.2g}"))
 
 
 def _is_late(said: Said) -> bool:

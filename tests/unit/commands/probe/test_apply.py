@@ -129,6 +129,10 @@ def test_bounds_are_checked_before_anything_is_sent(tmp_path: Path) -> None:
     assert done.exit_code == 0
     assert "overwrite" in done.stdout
     assert "clarify-connector-probe/" in done.stdout
+    done = run(credentials, "--yes", "--output", tmp_path / "no" / "report.json")
+    assert (done.exit_code, "report.json: No such file" in done.output) == (1, True)
+    done = run(credentials, "--yes", "--apply", tmp_path / "no.yaml")
+    assert (done.exit_code, "no.yaml" in done.output) == (1, True)
     done = run(credentials, answer="n\n")
     assert done.exit_code == 1
     done = run(credentials, "--yes")

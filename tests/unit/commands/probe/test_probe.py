@@ -125,7 +125,9 @@ def test_a_report_makes_the_sandbox_answer_alike(open_line: Callable[..., QuickL
     first = run(open_line(**odd))
     second = run(open_line(**first["sandbox"]))
     assert odd.items() <= first["sandbox"].items()
-    answers = [[(one["question"], one["sandbox"], one["settled"]) for one in made["findings"]] for made in (first, second)]
+    answers = [
+        [(one["question"], one["sandbox"], one["settled"]) for one in made["findings"]] for made in (first, second)
+    ]
     assert answers[0] == answers[1]
 
 
@@ -227,10 +229,31 @@ def test_answers_of_an_unknown_shape_are_open_questions(open_line: Callable[...,
     assert any("shape" in one["answer"] for one in made["findings"])
 
 
+def test_a_network_that_loses_large_requests_is_no_size_limit(open_line: Callable[..., QuickLine]) -> None:
+    for failure in ("the connection was reset", "WriteTimeout"):
+        line = open_line()
+        send, lost = line.send, []
+
+        def lossy(request: Request) -> Any:
+            reply = send(request)  # noqa: B023 - called in this turn of the loop only
+            if len(request.body) < 1_000_000 or len(lost) == 1:  # noqa: B023
+                return reply
+            lost.append(request)  # noqa: B023
+            return type(reply)(reply.began, reply.ended, None, failure=failure)  # noqa: B023
+
+        line.send = lossy  # type: ignore[method-assign]
+        made = run(line, "rates", "scope", "throttling")
+        assert "size" in unsettled(made)
+        assert {"oversize", "max_body_bytes"}.isdisjoint(made["sandbox"])
+        assert "delivery.max_bytes" not in made["connector"]
+
+
 def test_no_secret_is_in_a_report(open_line: Callable[..., QuickLine]) -> None:
     line = open_line()
     secret = line.store.integration().client_secret
-    made = orjson.dumps(run(line, faults=[{"method": "insert", "kind": "rpc_error", "code": -32000, "message": secret}]))
+    made = orjson.dumps(
+        run(line, faults=[{"method": "insert", "kind": "rpc_error", "code": -32000, "message": secret}])
+    )
     assert b"[secret]" in made
     assert secret.encode() not in made
     (token,) = {request.headers["Authorization"].split()[1] for _, request in line.sent[1:]}

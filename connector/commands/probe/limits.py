@@ -23,14 +23,16 @@ _LARGEST: Final = 2 * REQUEST_BYTES
 _SMALLEST: Final = 4096
 _STEPS: Final = 28
 _AT_ONCE: Final = 6
-_ENOUGH: Final = 4
+_ENOUGH: Final = 3
 """The least number of delayed requests that show a rate."""
+_AT_LEAST_WAITED: Final = 0.5
+"""Seconds that a request surely waited at the server."""
 _MOST_AT_ONCE: Final = 24
 _LONGEST_QUEUE: Final = TOTAL_SECONDS + 5.0
 """Seconds of waiting that a burst shows. The documented queue is shorter."""
 _SURELY_DELAYED: Final = 0.1
 """Seconds that an answer takes longer than three times the quickest, if the request waited at the server."""
-_LEAST_GAP: Final = 0.04
+_LEAST_GAP: Final = 0.06
 """Seconds between answers, below which new connections and the network explain the time that answers took."""
 _LESS: Final = 0.9
 """A measured rate below this share of the documented rate is no inaccuracy."""
@@ -110,18 +112,29 @@ def _padded(probe: Probe, size: int) -> Request:
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """What a burst met: `per_second` is known only if requests were `delayed`."""
+    """What `sent` calls at once met.
+
+    `per_second` and `at_once`, the number of calls that did not wait, are known only if calls were `delayed`. `said` is
+    the first reply that was no success, which may come after a delay, too.
+    """
 
     kind: Literal["delayed", "refused", "free", "forbidden", "unclear"]
+    sent: int
     per_second: float | None = None
+    at_once: int = 0
     said: Said | None = None
 
     def __str__(self) -> str:
-        if self.kind == "delayed":
-            return f"{self.per_second:g} a second, more are delayed"
-        return {"free": f"{_AT_ONCE} at once were not delayed"}.get(
-            self.kind, f"too many are refused: {self.said}" if self.kind == "refused" else f"{self.said}"
-        )
+        match self.kind:
+            case "delayed":
+                burst = f" after {self.at_once} at once" if self.at_once > 1 else ""
+                return f"{self.per_second:g} a second{burst}, more are delayed"
+            case "free":
+                return f"{self.sent} at once were not delayed"
+            case "refused":
+                return f"too many are refused: {self.said}"
+            case _:
+                return str(self.said)
 
 
 def _pace(said: Sequence[Said]) -> Pace:
@@ -129,14 +142,15 @@ def _pace(said: Sequence[Said]) -> Pace:
     good = [one for one in said if one.result is not None]
     if bad is not None and (len(good) < _ENOUGH or not _is_late(bad)):
         kind: Literal["forbidden", "refused", "unclear"] = "refused" if bad.code == 429 or _is_late(bad) else "unclear"
-        return Pace("forbidden" if bad.is_forbidden else kind, said=bad)
+        return Pace("forbidden" if bad.is_forbidden else kind, len(said), said=bad)
     ends = sorted(one.reply.ended for one in good)
     quickest = min(one.reply.seconds for one in good)
-    if max(one.reply.seconds for one in good) < 3 * quickest + _SURELY_DELAYED:
-        return Pace("free")
     # The middle of the later gaps: a burst that is let through at once makes the first gaps short.
-    gap = median(after - before for before, after in pairwise(ends[1:]))
-    return Pace("free") if gap < _LEAST_GAP else Pace("delayed", float(f"{1 / gap:.2g}"))
+    gap = median(after - before for before, after in pairwise(ends[len(ends) // 3 :]))
+    if max(one.reply.seconds for one in good) < 3 * quickest + _SURELY_DELAYED or gap < _LEAST_GAP:
+        return Pace("free" if bad is None else "unclear", len(said), said=bad)
+    at_once = sum(end < ends[0] + gap / 2 for end in ends)
+    return Pace("delayed", len(said), float(f"{1 / gap:.2g}"), at_once, bad)
 
 
 def _is_late(said: Said) -> bool:
@@ -168,11 +182,18 @@ def _rates(probe: Probe) -> Answer:
     for method, params in _calls(probe).items():
         if method == PUBLISH and probe.input("rate") not in probe.reading.signals:
             continue
-        session.rest(method)
-        seen[method] = _pace(session.burst([session.request(method, params()) for _ in range(_AT_ONCE)]))
+        numbers = (_AT_ONCE, _MOST_AT_ONCE) if method == INSERT else (_AT_ONCE,)
+        for number in numbers:  # many inserts only if a few were not delayed
+            session.rest(method)
+            seen[method] = _pace(session.burst([session.request(method, params()) for _ in range(number)]))
+            if seen[method].kind != "free":
+                break
     inserts = probe.inserts = seen[INSERT]
     text = "; ".join(f"{method}: {pace}" for method, pace in seen.items())
-    detail = {method: {"kind": pace.kind, "perSecond": pace.per_second} for method, pace in seen.items()}
+    detail = {
+        method: {"kind": pace.kind, "perSecond": pace.per_second, "atOnce": pace.at_once}
+        for method, pace in seen.items()
+    }
     sandbox: dict[str, object] = {}
     needs = ""
     if inserts.kind == "free":
@@ -187,6 +208,7 @@ def _rates(probe: Probe) -> Answer:
             sandbox["requests_per_second"] = RATES[INSERT]
             text += "; the documented rate of inserts is kept without a refusal"
     else:
+        sandbox |= {"rate_limiter": "throttle"} if inserts.kind == "refused" else {}
         needs = _SUPPORT
     if any(pace.kind == "forbidden" for pace in seen.values()) or PUBLISH not in seen:
         needs = needs or READING
@@ -205,8 +227,9 @@ def _scope(probe: Probe) -> Answer:
     session, calls = probe.session, _calls(probe)
     session.rest(INSERT, SAVE)
     said = session.burst([session.request(method, calls[method]()) for method in (INSERT, INSERT, INSERT, SAVE)])
-    if len(said) < 4 or any(one.result is None for one in said):
-        return unsettled(f"the burst ended with: {said[-1]}", "another attempt later")
+    bad = next((one for one in said if one.result is None), None)
+    if bad is not None:
+        return unsettled(f"the burst ended with: {bad}", "another attempt later")
     waited, other = said[2].reply.seconds, said[3].reply.seconds
     if other < waited / 2:
         text = f"each method has a rate of its own: an insert took {waited:.1f} s, a save beside it {other:.1f} s"
@@ -228,41 +251,45 @@ def _throttling(probe: Probe) -> Answer:
         return unsettled("the rate of inserts is not known", "the question `rates`")
     if inserts.kind == "free":
         return unsettled("inserts were not delayed, so none timed out", "a rate limit that delays")
-    if inserts.kind != "delayed":
-        return Answer(f"requests over the rate are refused at once: {inserts.said}")
+    if inserts.said is not None:
+        return _refusal(inserts.said, 0.0)
     number = min(_MOST_AT_ONCE, ceil(_LONGEST_QUEUE * (inserts.per_second or RATE_UNSAID)) + 2)
     session = probe.session
     session.rest(INSERT)
     said = session.burst([session.request(INSERT, probe.one_sample("rate")) for _ in range(number)])
+    session.rest(INSERT)
     refused = next((one for one in said if one.result is None), None)
     longest = max((one.reply.seconds for one in said if one.result is not None), default=0.0)
     if refused is None:
         text = f"{number} inserts at once were all carried out; the last waited {longest:.1f} s"
         return unsettled(text, f"a burst of more than {number} requests")
-    session.rest(INSERT)
-    if refused.code == 429:
-        return Answer(f"after a queue of {longest:.1f} s, a request is refused: {refused}", detail={"longest": longest})
-    sandbox: dict[str, object] = {"too_many_requests": "never"}
-    code = "drop" if refused.reply.status is None else str(refused.code)
-    if code in ("503", "504", "drop", "-32015"):
-        sandbox["timeout_answer"] = code
+    return _refusal(refused, longest)
+
+
+def _refusal(refused: Said, longest: float) -> Answer:
+    """What a refused request shows; `longest` is the longest wait of an accepted request of the burst, in seconds."""
     waited = round(refused.reply.seconds, 1)
-    sandbox["queue_seconds"] = waited
+    detail = {"refusedAfter": waited, "longestWait": round(longest, 1), "headers": sorted(refused.reply.headers)}
+    if refused.code == 429:
+        return Answer(f"requests over the rate are refused after {waited:g} s: {refused}", detail=detail)
+    if not _is_late(refused) or "Timeout" in refused.reply.failure:
+        return unsettled(f"the burst ended with: {refused}", "another attempt later")
+    if waited < max(_AT_LEAST_WAITED, longest / 2):
+        text = f"a request over the rate ended after {waited:g} s, and others waited {longest:.1f} s: {refused}"
+        return Answer(text, detail=detail, needs="" if refused.reply.status else "another attempt later")
+    code = "drop" if refused.reply.status is None else str(refused.code)
+    sandbox = {"too_many_requests": "never", "timeout_answer": code, "queue_seconds": waited}
     if waited > TOTAL_SECONDS:
         sandbox["total_seconds"] = waited
     connector = {"clarify.timeout": f"{ceil(waited) + _AFTER_SERVER}s"} if waited + _AFTER_SERVER > _TIMEOUT else {}
-    text = (
-        f"a request over the queue is refused after {waited:g} s: {refused}; accepted ones waited up to {longest:.1f} s"
-    )
-    detail = {"refusedAfter": waited, "longest": round(longest, 1), "headers": sorted(refused.reply.headers)}
-    return Answer(text, sandbox, connector, detail)
+    return Answer(f"a request over the rate is refused after {waited:g} s: {refused}", sandbox, connector, detail)
 
 
 LIMITS: Final = (
     Question("size", "How many bytes may a request have?", "inserts that are filled with blanks, searched by halves",
              _size, _STEPS, ("size",), _STEPS * _LARGEST),
     Question("rates", "How many calls a second does each method take?", f"{_AT_ONCE} calls of each method at once",
-             _rates, 6 * _AT_ONCE + 10, ("rate",)),
+             _rates, 6 * _AT_ONCE + _MOST_AT_ONCE + 10, ("rate",)),
     Question("scope", "Do methods share a rate?", "three inserts and a save at once", _scope, 4),
     Question("integrations", "Do integrations share a rate?", "nothing", _integrations, 0),
     Question("throttling", "What does a request get that waited too long?",

@@ -12,9 +12,10 @@ import pytest
 
 from connector.clarify.limits import RATES
 from connector.commands.probe import report
-from connector.commands.probe.line import Request
+from connector.commands.probe.limits import _pace, _refusal
+from connector.commands.probe.line import Reply, Request
 from connector.commands.probe.run import QUESTIONS, Probe, plan
-from connector.commands.probe.session import INSERT
+from connector.commands.probe.session import INSERT, Said
 from connector.sandbox.faults import FAULT_RULES
 from connector.sandbox.settings import SandboxSettings
 from tests.unit.commands.probe.quick_line import QuickLine
@@ -64,6 +65,7 @@ SWITCHES: list[tuple[dict[str, Any], set[str]]] = [
     ({"requests_per_second": 0.5}, set()),
     ({"requests_per_second": 2.0}, set()),
     ({"queue_seconds": 4.0}, set()),
+    ({"queue_seconds": 2.0}, set()),
     ({"queue_seconds": 12.0}, set()),
     ({"timeout_answer": "504"}, set()),
     ({"timeout_answer": "drop"}, set()),
@@ -246,6 +248,45 @@ def test_a_network_that_loses_large_requests_is_no_size_limit(open_line: Callabl
         assert "size" in unsettled(made)
         assert {"oversize", "max_body_bytes"}.isdisjoint(made["sandbox"])
         assert "delivery.max_bytes" not in made["connector"]
+
+
+def replies(*seconds: float, status: int | None = 200, failure: str = "") -> list[Said]:
+    """Successes that took so long, then an answer with this status, if it is another one."""
+    good = [Said(Reply(0.0, one, 200), {"result": {}}, "") for one in seconds[: None if status == 200 else -1]]
+    return good if status == 200 else [*good, Said(Reply(0.0, seconds[-1], status, failure=failure), {}, failure)]
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        (replies(0.1, 1.1, 2.1, 3.1, 4.1, 5.1), "1 a second, more are delayed"),
+        (replies(0.1, 0.1, 0.12, 1.1, 2.1, 3.1), "1 a second after 3 at once, more are delayed"),
+        (replies(0.1, 0.35, 0.36, 0.4, 0.5, 0.5), "6 at once were not delayed"),  # new connections, not the server
+        (replies(0.1, 1.1, 2.1, 3.1, 4.0, status=503), "1 a second, more are delayed"),
+        (replies(0.1, 0.2, status=429), "too many are refused: HTTP 429"),
+        (replies(0.1, 0.2, 0.3, 0.1, status=500), "HTTP 500"),
+        (replies(0.1, 0.1, 0.1, 0.1, status=None, failure="ConnectError"), "no answer (ConnectError)"),
+    ],
+)
+def test_what_a_burst_shows(said: list[Said], shown: str) -> None:
+    assert str(_pace(said)) == shown
+
+
+@pytest.mark.parametrize(
+    ("said", "longest", "switches"),
+    [
+        (replies(10.0, status=503), 9.0, {"too_many_requests", "timeout_answer", "queue_seconds"}),
+        (replies(16.0, status=504), 9.0, {"too_many_requests", "timeout_answer", "queue_seconds", "total_seconds"}),
+        (replies(0.1, status=503), 9.0, set()),  # refused at once: no switch of the sandbox
+        (replies(0.1, status=None, failure="ReadError"), 9.0, set()),  # the network, perhaps
+        (replies(40.0, status=None, failure="ReadTimeout"), 9.0, set()),
+        (replies(0.1, status=500), 9.0, set()),
+    ],
+)
+def test_what_a_refusal_shows(said: list[Said], longest: float, switches: set[str]) -> None:
+    answer = _refusal(said[0], longest)
+    assert set(answer.sandbox) == switches
+    assert answer.is_settled == (said[0].reply.status in (503, 504))
 
 
 def test_no_secret_is_in_a_report(open_line: Callable[..., QuickLine]) -> None:

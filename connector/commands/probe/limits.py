@@ -17,7 +17,6 @@ from connector.commands.probe.session import DATA, INSERT, ITEMS, PUBLISH, SAVE,
 if TYPE_CHECKING:
     from connector.commands.probe.run import Probe
 
-_INVALID: Final = -32602
 _SUPPORT: Final = "an answer of Clarify's support"
 _LARGEST: Final = 2 * REQUEST_BYTES
 _SMALLEST: Final = 4096
@@ -73,7 +72,7 @@ def _search(probe: Probe) -> tuple[int, Said]:
 
     def taken(size: int) -> bool:
         said = probe.session.send(INSERT, _padded(probe, size))
-        if said.result is not None or said.code == _INVALID:
+        if said.result is not None:
             return True
         if said.is_passing or (said.reply.status is None and "Timeout" in said.reply.failure):
             raise _UnclearError(f"a request of {size} bytes ended with: {said}")

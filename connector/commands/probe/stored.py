@@ -123,6 +123,8 @@ def _repeated(written: Written) -> Answer:
 def _older(_: Written, values: Mapping[str, float]) -> Answer:
     if values.get("0") == 2:
         return Answer("an older sample is stored after a newer sample")
+    if values.get("60") != 1:
+        return unsettled(f"accepted, but stored is {dict(values)}", "an answer of Clarify's support")
     return Answer("an older sample is accepted and DROPPED after a newer sample", detail={"dropped": True})
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -16,6 +18,7 @@ from connector.commands.probe.limits import _pace, _refusal
 from connector.commands.probe.line import Reply, Request
 from connector.commands.probe.run import QUESTIONS, Probe, plan
 from connector.commands.probe.session import INSERT, Said
+from connector.commands.probe.stored import EXPERIMENTS, Written
 from connector.sandbox.faults import FAULT_RULES
 from connector.sandbox.settings import SandboxSettings
 from tests.unit.commands.probe.quick_line import QuickLine
@@ -248,6 +251,33 @@ def test_a_network_that_loses_large_requests_is_no_size_limit(open_line: Callabl
         assert "size" in unsettled(made)
         assert {"oversize", "max_body_bytes"}.isdisjoint(made["sandbox"])
         assert "delivery.max_bytes" not in made["connector"]
+
+
+@pytest.mark.parametrize(
+    ("name", "frames", "values", "text"),
+    [
+        ("repeated", 1, {"0": 1.0}, "accepted: the first value wins"),
+        ("older", 2, {"60": 1.0}, "an older sample is accepted and DROPPED after a newer sample"),
+        ("older", 2, {}, "accepted, but stored is {}"),
+        ("overwrite", 2, {"0": 3.0}, "values 1 and 2 were sent, and 3.0 is stored"),
+        ("precision", 1, {"0.123": 1.0}, "times are cut to milliseconds"),
+        ("precision", 1, {}, "0.123456789 s was sent, and None s is stored"),
+        ("order", 1, {"60": 1.0}, "accepted, but stored is {'60': 1.0}"),
+    ],
+)
+def test_what_no_sandbox_does_is_told_too(name: str, frames: int, values: dict[str, float], text: str) -> None:
+    (experiment,) = (one for one in EXPERIMENTS if one.name == name)
+    answer = experiment.judge(Written(replies(*[0.1] * frames), values))
+    assert answer.text == text
+    assert answer.sandbox == {}
+    assert answer.is_settled == ("stored is" not in text and "is stored" not in text)
+
+
+def test_every_question_is_in_the_documentation() -> None:
+    text = (Path(__file__).parents[4] / "docs" / "probe.md").read_text()
+    assert [one.name for one in QUESTIONS if f"`{one.name}`" not in text] == []
+    most = int(re.search(r"At most (\d+) requests, (\d+) signals", text)[1])  # type: ignore[index]
+    assert plan(PREFIX).requests <= most
 
 
 def replies(*seconds: float, status: int | None = 200, failure: str = "") -> list[Said]:

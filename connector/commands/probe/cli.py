@@ -28,6 +28,7 @@ _INTERRUPTED: Final = 130
 @click.option("--yes", "-y", is_flag=True, help="Ask nothing before sending and before writing.")
 @click.option("--skip", multiple=True, type=click.Choice([one.name for one in QUESTIONS]), metavar="QUESTION",
               help="Leave out this question. Can be repeated.")  # fmt: skip
+@click.option("--second", metavar="FILE", help="Credentials of another throw-away integration: do both share a rate?")
 @click.option("--prefix", metavar="TEXT", help="Beginning of all inputs.  [default: clarify-connector-probe/TIME/]")
 @click.option("--max-requests", type=click.IntRange(1), default=250, show_default=True,
               help="Do not begin if more requests may be needed.")  # fmt: skip
@@ -43,8 +44,8 @@ _INTERRUPTED: Final = 130
 @click.option("--ca-file", type=click.Path(path_type=Path, exists=True), help="PEM file of the certificates to trust.")
 @click.option("--allow-insecure", is_flag=True, help="Accept credentials with an http:// address of another machine.")
 def probe(credentials: str | None, dry_run: bool, yes: bool, skip: Sequence[str], prefix: str | None,
-          max_requests: int, max_signals: int, output: Path | None, earlier: Path | None, config: Path | None,
-          ca_file: Path | None, allow_insecure: bool) -> None:  # fmt: skip
+          second: str | None, max_requests: int, max_signals: int, output: Path | None, earlier: Path | None,
+          config: Path | None, ca_file: Path | None, allow_insecure: bool) -> None:  # fmt: skip
     """Ask Clarify the questions that its documentation leaves open.
 
     CREDENTIALS is the file of a THROW-AWAY integration: the probe makes signals and items, and goes over the documented
@@ -58,6 +59,7 @@ def probe(credentials: str | None, dry_run: bool, yes: bool, skip: Sequence[str]
         _apply(config, report.load(earlier), yes=yes)
         return
     loaded = Credentials.load(str(credentials), allow_insecure=allow_insecure)
+    other = None if second is None else _other(Credentials.load(second, allow_insecure=allow_insecure), loaded)
     start = prefix or f"clarify-connector-probe/{datetime.now(UTC):%Y%m%dT%H%M%SZ}/"
     planned = plan(start, skip)
     _check(planned, max_requests, max_signals)
@@ -74,16 +76,26 @@ def probe(credentials: str | None, dry_run: bool, yes: bool, skip: Sequence[str]
         if output is not None:
             output.open("ab").close()  # as is a file that cannot be written
         with HttpLine(ca_file) as line:
-            made = _run(Probe(line, loaded, planned, start))
-        if output is not None:
-            output.write_bytes(orjson.dumps(made, option=orjson.OPT_INDENT_2) + b"\n")
-            say(f"{output} written", err=True)
+            made = _run(Probe(line, loaded, planned, start, other))
+        _write(made, output)
     except OSError as error:
         raise click.ClickException(f"{error.filename or 'the file'}: {error.strerror or error}") from None
     if not made["complete"]:
         raise click.exceptions.Exit(_INTERRUPTED)
     if config is not None:
         _apply(config, made, yes=yes)
+
+
+def _write(made: Mapping[str, Any], output: Path | None) -> None:
+    if output is not None:
+        output.write_bytes(orjson.dumps(made, option=orjson.OPT_INDENT_2) + b"\n")
+        say(f"{output} written", err=True)
+
+
+def _other(second: Credentials, first: Credentials) -> Credentials:
+    if second.api_url != first.api_url or second.integration == first.integration:
+        raise click.UsageError("--second needs another integration at the same apiUrl")
+    return second
 
 
 def _check(planned: Plan, max_requests: int, max_signals: int) -> None:

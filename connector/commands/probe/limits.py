@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import ceil, floor
 from statistics import median
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, Literal
 from connector.clarify.limits import RATE_UNSAID, RATES, REQUEST_BYTES, TOTAL_SECONDS
 from connector.commands.probe.answers import READING, Answer, Question, unsettled
 from connector.commands.probe.line import Request
-from connector.commands.probe.session import DATA, INSERT, ITEMS, PUBLISH, SAVE, SELECT, Said
+from connector.commands.probe.session import DATA, INSERT, ITEMS, PUBLISH, SAVE, SELECT, ProbeError, Said
 
 if TYPE_CHECKING:
     from connector.commands.probe.run import Probe
@@ -221,27 +221,39 @@ def _rates(probe: Probe) -> Answer:
 
 
 def _scope(probe: Probe) -> Answer:
-    if probe.inserts is None or probe.inserts.kind != "delayed":
-        return unsettled("inserts were not delayed, so nothing shows what shares a rate", "a rate limit that delays")
     session, calls = probe.session, _calls(probe)
-    session.rest(INSERT, SAVE)
-    said = session.burst([session.request(method, calls[method]()) for method in (INSERT, INSERT, INSERT, SAVE)])
+    requests = [session.request(method, calls[method]()) for method in (INSERT, INSERT, INSERT, SAVE)]
+    return _shared(probe, requests, "methods", "a save")
+
+
+def _integrations(probe: Probe) -> Answer:
+    second = probe.second
+    if second is None:
+        return unsettled("one integration cannot show it", "the credentials of another integration (--second)")
+    try:
+        second.log_in()
+    except ProbeError as error:
+        return unsettled(f"the second integration: {error}", "credentials of another integration that are valid")
+    ours = [probe.session.request(INSERT, probe.one_sample("rate")) for _ in range(3)]
+    theirs = second.request(INSERT, {**probe.one_sample("rate"), "integration": second.integration})
+    answer = _shared(probe, [*ours, theirs], "integrations", "an insert of the other integration")
+    return replace(answer, text=second.hide(answer.text))
+
+
+def _shared(probe: Probe, requests: Sequence[Request], what: str, other: str) -> Answer:
+    """Whether the last of four requests waits behind the three inserts before it."""
+    if probe.inserts is None or probe.inserts.kind != "delayed" or probe.inserts.at_once > 1:
+        return unsettled("three inserts at once are not delayed, so nothing shows what shares a rate",
+                         "a rate limit that delays, without a burst")  # fmt: skip
+    probe.session.rest(INSERT, SAVE)
+    said = probe.session.burst(requests)
     bad = next((one for one in said if one.result is None), None)
     if bad is not None:
         return unsettled(f"the burst ended with: {bad}", "another attempt later")
-    waited, other = said[2].reply.seconds, said[3].reply.seconds
-    if other < waited / 2:
-        text = f"each method has a rate of its own: an insert took {waited:.1f} s, a save beside it {other:.1f} s"
-        scope = "method"
-    else:
-        text = f"methods SHARE a rate: an insert took {waited:.1f} s, and so did a save beside it ({other:.1f} s)"
-        scope = "integration"
-    return Answer(text, detail={"scope": scope})
-
-
-def _integrations(_: Probe) -> Answer:
-    return unsettled("one integration cannot show it", "two probes at the same time, each with its own integration: "
-                     "the rates that both report then are lower if they share a rate")  # fmt: skip
+    waited, took = said[2].reply.seconds, said[3].reply.seconds
+    shares = took > waited / 2
+    text = f"{what} {'SHARE a rate' if shares else 'have rates of their own'}"
+    return Answer(f"{text}: an insert took {waited:.1f} s, {other} {took:.1f} s", detail={"shared": shares})
 
 
 def _throttling(probe: Probe) -> Answer:
@@ -290,7 +302,8 @@ LIMITS: Final = (
     Question("rates", "How many calls a second does each method take?", f"{_AT_ONCE} calls of each method at once",
              _rates, 6 * _AT_ONCE + _MOST_AT_ONCE + 10, ("rate",)),
     Question("scope", "Do methods share a rate?", "three inserts and a save at once", _scope, 4),
-    Question("integrations", "Do integrations share a rate?", "nothing", _integrations, 0),
+    Question("integrations", "Do integrations share a rate?",
+             "with --second: three inserts, and an insert of the other integration, at once", _integrations, 4),
     Question("throttling", "What does a request get that waited too long?",
              f"inserts at once, more than the queue takes, at most {_MOST_AT_ONCE}", _throttling,
              _MOST_AT_ONCE),

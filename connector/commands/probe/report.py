@@ -34,6 +34,7 @@ def document(probe: Probe, *, complete: bool) -> dict[str, Any]:
         "began": f"{probe.began:%Y-%m-%dT%H:%M:%SZ}",
         "ended": f"{datetime.fromtimestamp(probe.session.line.wall(), UTC):%Y-%m-%dT%H:%M:%SZ}",
     }
+    made["second"] = None if probe.second is None else probe.second.integration
     made |= {"requests": probe.session.requests, "bytes": probe.session.bytes}
     made["findings"] = [_finding(one) for one in found]
     made["sandbox"] = {name: value for one in found for name, value in one.answer.sandbox.items()}
@@ -104,4 +105,6 @@ def end_lines(report: Mapping[str, Any]) -> Iterator[str]:
     if report["inputs"]:
         yield f"Left in Clarify: signals of these {len(report['inputs'])} inputs, and {len(report['items'])} items:"
         yield from (f"  {key}  {report['items'].get(key, '')}".rstrip() for key in report["inputs"])
+        if report["second"]:
+            yield f"  and in the integration {report['second']}: the input that ends with rate"
         yield str(report["removal"])

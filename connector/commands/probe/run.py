@@ -11,7 +11,7 @@ from connector.clarify import Credentials
 from connector.commands.probe.answers import Answer, Question, unsettled
 from connector.commands.probe.limits import LIMITS, Pace
 from connector.commands.probe.line import Line
-from connector.commands.probe.session import DATA, INSERT, PUBLISH, SAVE, BudgetSpentError, Said, Session
+from connector.commands.probe.session import DATA, INSERT, PUBLISH, SAVE, ProbeError, Said, Session
 from connector.commands.probe.single import FIRST, SINGLE
 from connector.commands.probe.stored import EXPERIMENTS, Frame, Written
 
@@ -23,6 +23,8 @@ _QUICK_LOOKS: Final = 10
 _SLOW_SECONDS: Final = 5.0
 _SHARED: Final = 12 + 4 + 2 * _LOOKS
 """Requests of no single question: tokens, metadata, two marks, publishing, and the looks for the marks."""
+_SECOND: Final = 2
+"""Requests of the second integration by itself: tokens. Its insert is a part of a burst of the first."""
 _EXPERIMENTS: Final = frozenset(one.name for one in EXPERIMENTS)
 _WRITES: Final = sum(len(one.frames) for one in EXPERIMENTS)
 _MARKS: Final = ("7200", "7260")
@@ -40,7 +42,7 @@ class Plan:
     @property
     def requests(self) -> int:
         """The greatest number of requests."""
-        return _SHARED + _WRITES + sum(one.requests for one in self.questions if one.name not in _EXPERIMENTS)
+        return _SHARED + _SECOND + _WRITES + sum(one.requests for one in self.questions if one.name not in _EXPERIMENTS)
 
     @property
     def bytes(self) -> int:
@@ -83,7 +85,11 @@ class Found:
 class Probe:
     """Asks the questions of a plan. `found` has the answers so far, also after KeyboardInterrupt."""
 
-    def __init__(self, line: Line, credentials: Credentials, the_plan: Plan, prefix: str) -> None:
+    def __init__(
+        self, line: Line, credentials: Credentials, the_plan: Plan, prefix: str, second: Credentials | None = None
+    ) -> None:
+        """`second` are the credentials of another integration, for the question `integrations`."""
+        self.second = None if second is None else Session(line, second, _SECOND)
         self.session = Session(line, credentials, the_plan.requests)
         self.plan = the_plan
         self.found: list[Found] = []
@@ -103,8 +109,8 @@ class Probe:
             progress(question)
             try:
                 answer = question.ask(self)
-            except BudgetSpentError as spent:
-                answer = unsettled(f"not asked to its end: {spent}", "a probe with fewer questions (--skip)")
+            except ProbeError as error:  # no token any more, or the announced requests are spent
+                answer = unsettled(f"not asked to its end: {error}", "another probe")
             except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
                 # Nobody has seen all answers of the real Clarify: one of an unknown shape must not end the probe.
                 text = f"an answer has a shape that the probe does not know ({type(error).__name__}: {error})"

@@ -302,6 +302,16 @@ def test_what_a_burst_shows(said: list[Said], shown: str) -> None:
     assert str(_pace(said)) == shown
 
 
+def test_whether_integrations_share_a_rate(open_line: Callable[..., QuickLine]) -> None:
+    line = open_line()
+    probe = Probe(line, line.credentials(), plan(PREFIX), PREFIX, second=line.credentials())  # one rate for both
+    probe.run(lambda _: None, lambda _: None)
+    answers = {one.question.name: one.answer for one in probe.found}
+    assert answers["integrations"].detail == {"shared": True}
+    assert answers["scope"].detail == {"shared": False}
+    assert all(answer.is_settled for answer in answers.values())
+
+
 @pytest.mark.parametrize(
     ("said", "longest", "switches"),
     [
@@ -329,6 +339,22 @@ def test_no_secret_is_in_a_report(open_line: Callable[..., QuickLine]) -> None:
     assert secret.encode() not in made
     (token,) = {request.headers["Authorization"].split()[1] for _, request in line.sent[1:]}
     assert token.encode() not in made
+
+
+def test_a_token_endpoint_that_fails_later_leaves_the_answers_before(open_line: Callable[..., QuickLine]) -> None:
+    line = open_line(token_seconds=60)
+    send = line.send
+
+    def failing(request: Request) -> Any:
+        reply = send(request)
+        is_token = request.url.endswith("token") and len(line.sent) > 1
+        return Reply(reply.began, reply.ended, 503) if is_token else reply
+
+    line.send = failing  # type: ignore[method-assign]
+    made = run(line)
+    assert made["sandbox"]["duplicate_times"] == "newest"
+    assert "throttling" in unsettled(made)
+    assert any("no token" in one["answer"] for one in made["findings"])
 
 
 def test_more_requests_than_announced_are_not_sent(open_line: Callable[..., QuickLine]) -> None:

@@ -32,11 +32,7 @@ _PASSING: Final = frozenset((429, 500, 502, 503, 504, -32000, -32015, -32603))
 
 
 class ProbeError(ConnectorError):
-    """The probe cannot begin, or cannot go on."""
-
-
-class BudgetSpentError(ProbeError):
-    """One more request would go over the number that was announced."""
+    """There is no token, or one more request would go over the number that was announced."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +85,7 @@ class Said:
 
 
 class Session:
-    """Calls Clarify for the questions. `requests` counts all requests; beyond `budget`, BudgetSpentError is raised."""
+    """Calls Clarify for the questions. `requests` counts all requests; beyond `budget`, ProbeError is raised."""
 
     def __init__(self, line: Line, credentials: Credentials, budget: int) -> None:
         self.line = line
@@ -210,7 +206,7 @@ class Session:
 
     def _check(self, requests: int) -> None:
         if self.requests + requests > self._budget:
-            raise BudgetSpentError(f"{self._budget} requests were announced, and they are spent")
+            raise ProbeError(f"{self._budget} requests were announced, and they are spent")
 
     def _said(self, reply: Reply) -> Said:
         text = self.hide(reply.failure or reply.body.decode("utf-8", errors="replace"))

@@ -177,8 +177,8 @@ def _refused(section: MqttConnectionSection, visit: Visit, seconds: float) -> Fi
         if visit.refusal.getName() in ("Not authorized", "Client identifier not valid"):
             return wrong(found.subject, found.text, f"{found.remedy} ({_ANOTHER_ID})")
         return found
-    if found := _other(section.url, seconds):
-        return found
+    if other := _other(section.url, seconds):
+        return other
     if section.protocol == "5":
         try:
             with Visit(section, seconds, protocol="3.1.1") as older:

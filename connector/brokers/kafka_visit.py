@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
-import time
+import queue
+import re
+import threading
 from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
@@ -20,7 +22,9 @@ from connector.brokers.mqtt import tls_context
 from connector.brokers.reach import own_files, reach
 
 _MOST_BROKERS: Final = 8
-_SLICE: Final = 0.5
+_TURN: Final = 0.05
+_LEARNED: Final = re.compile(r"([^/\s]+:\d+)/\d+: (.*)", re.DOTALL)
+"""librdkafka's text about a broker whose address came from the cluster, in contrast to a bootstrap server."""
 _FINAL: Final = (KafkaError._AUTHENTICATION, KafkaError.SASL_AUTHENTICATION_FAILED, KafkaError._SSL)
 _TOKEN: Final = "token"  # noqa: S105 - a word in errors
 Visited = Generator[Finding, None, "tuple[AdminClient, ClusterMetadata] | None"]
@@ -42,14 +46,14 @@ def log_in(section: KafkaConnectionSection, asked: Examination) -> Visited:
     for found in failed:
         if len(failed) < len(findings):  # the others are enough to begin with
             yield advice(found.subject, found.text, found.remedy)
-    for warning in section.warnings:
+    for warning in [] if asked.short else section.warnings:
         yield advice("TLS", warning.partition("; ")[0], warning.partition("; ")[2] or "see docs/security.md")
     errors: list[KafkaError] = []
     try:
         settings = admin_settings(section) | {"error_cb": errors.append, "socket.connection.setup.timeout.ms": 3000}
         admin = AdminClient(settings, logger=logging.Logger("librdkafka-doctor", logging.CRITICAL))
-    except (KafkaException, ValueError) as error:
-        yield wrong("settings", f"librdkafka refuses the settings: {_said(error)}", "see `clarify-connector check`")
+    except (KafkaException, ValueError):
+        yield wrong("settings", "librdkafka refuses the settings", "`clarify-connector check` says which, and why")
         return None
     metadata = _metadata(admin, errors, asked.seconds)
     if metadata is None:
@@ -98,7 +102,7 @@ def _look_at(section: KafkaConnectionSection, server: str, seconds: float) -> Ge
         tls = lambda: tls_context(section.tls)  # noqa: E731 - a function where there is TLS
     if not (yield from reach(parts.hostname or "", parts.port or 0, seconds, tls, _silence(alone, seconds))):
         return False
-    if section.security == "plaintext" and (found := _silence(alone, seconds)()):
+    if found := _silence(alone, seconds)():
         yield found
         return False
     return True
@@ -116,15 +120,27 @@ def _silence(section: KafkaConnectionSection, seconds: float) -> Callable[[], Fi
 
 
 def _metadata(admin: AdminClient, errors: list[KafkaError], seconds: float) -> ClusterMetadata | None:
-    ends = time.monotonic() + 2 * seconds
-    while time.monotonic() < ends:
+    """What the cluster says of itself; None if it says nothing in time, or refuses us, which `errors` then has."""
+    answers: queue.Queue[ClusterMetadata | KafkaError] = queue.Queue()
+
+    def ask() -> None:
         try:
-            return admin.list_topics(timeout=_SLICE)
+            answers.put(admin.list_topics(timeout=2 * seconds))
         except KafkaException as error:
-            admin.poll(0)
-            errors.append(error.args[0])
-        if any(error.code() in _FINAL for error in errors):
-            return None
+            answers.put(error.args[0])
+
+    # librdkafka says why it has no connection to the callback only, and goes on trying.
+    threading.Thread(target=ask, name="doctor metadata", daemon=True).start()
+    while not any(error.code() in _FINAL for error in errors):
+        admin.poll(0)
+        try:
+            found = answers.get(timeout=_TURN)
+        except queue.Empty:
+            continue
+        if not isinstance(found, KafkaError):
+            return found
+        errors.append(found)
+        return None
     return None
 
 
@@ -134,6 +150,10 @@ def _no_entry(section: KafkaConnectionSection, errors: list[KafkaError], seconds
     if found := why_silent(section, seconds):
         cause, _, remedy = found.partition(": ")
         return wrong("log-in", cause, remedy)
+    for error in errors:
+        if not final and (learned := _LEARNED.search(error.str())):
+            subject = "name" if error.code() == KafkaError._RESOLVE else "port"
+            return _not_reached(f"{learned[1]}: {' '.join(learned[2].split())[:200]}", subject)
     sasl = section.sasl
     if sasl is not None and sasl.mechanism == "OAUTHBEARER" and (_TOKEN in text.lower() or not final):
         return wrong("log-in", f"no token: {text}", "check sasl.token_url, client_id and client_secret")
@@ -157,12 +177,16 @@ def _advertised(
     servers = [server for server in handed_out if _plain(server) not in known]
     bad = [found for row in _look_at_all(section, servers, seconds) for found in row if found.level is Level.WRONG]
     for found in bad:
-        yield wrong(
-            found.subject,
-            f"the brokers hand out an address that does not work: {found.text}",
-            "correct advertised.listeners of that broker, or see to the name and the network of this machine",
-        )
+        yield _not_reached(found.text, found.subject)
     return not bad
+
+
+def _not_reached(text: str, subject: str) -> Finding:
+    return wrong(
+        subject,
+        f"the brokers hand out an address that does not work: {text}",
+        "correct advertised.listeners of that broker, or see to the name and the network of this machine",
+    )
 
 
 def _plain(server: str) -> str:

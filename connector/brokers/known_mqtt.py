@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from connector.brokers.findings import Finding, advice, ok
+from connector.brokers.mqtt import Announced
 
 VERSION_TOPICS: Final = (
     "$SYS/broker/version",
@@ -29,6 +30,8 @@ class KnownBroker:
     """An expression for its text under `VERSION_TOPICS`."""
     hosts: str = "(?!)"
     """An expression for the names of its hosts, for a broker that is a service."""
+    limits: tuple[int, int] | None = None
+    """The receive maximum and the longest packet (bytes) in its CONNACK by default, if no other broker has these."""
     forgets: str = ""
     """What to set so that sessions outlast a restart; empty if they do by default."""
     queue: int | None = None
@@ -63,7 +66,15 @@ BROKERS: Final = (
     KnownBroker(
         "Azure Event Grid", "azure-event-grid.md", hosts=r"\.eventgrid\.azure\.net$", queue=100, expiry=28_800.0
     ),
-    KnownBroker("HiveMQ", "hivemq.md", hosts=r"\.hivemq\.cloud$", queue=1000, more_queue="max-queue-size"),
+    KnownBroker(
+        "HiveMQ",
+        "hivemq.md",
+        hosts=r"\.hivemq\.cloud$",
+        limits=(10, 268_435_460),
+        queue=1000,
+        more_queue="max-queue-size",
+    ),
+    KnownBroker("ActiveMQ Artemis", "artemis.md", limits=(65_535, 268_435_455)),
 )
 
 
@@ -86,18 +97,16 @@ FAULTS: Final = (
         "these versions keep no messages for an absent session with per_listener_settings true",
         "install Mosquitto 2.0.19 or newer, or remove per_listener_settings",
     ),
-    Fault(
-        "Mosquitto",
-        (2, 0, 0),
-        (2, 0, 11),
-        "up to 2.0.12, more messages than receive_maximum come without acknowledgement, and a take-over has no reason",
-        "nothing is lost; a newer Mosquitto keeps to receive_maximum",
-    ),
 )
 
 
-def known_broker(host: str, texts: Mapping[str, str]) -> tuple[KnownBroker, str] | None:
-    """The broker and its version (empty if unknown), by its host and by topic → text under `VERSION_TOPICS`."""
+def known_broker(
+    host: str, texts: Mapping[str, str], limits: Announced | None = None
+) -> tuple[KnownBroker, str] | None:
+    """The broker and its version (empty if unknown).
+
+    A broker is known by its host, by topic → text under `VERSION_TOPICS`, and by the limits in its CONNACK.
+    """
     for topic, text in texts.items():
         if topic.startswith("$SYS/brokers/"):  # EMQX: $SYS/brokers/NODE/version
             return next(one for one in BROKERS if one.name == "EMQX"), text
@@ -105,7 +114,11 @@ def known_broker(host: str, texts: Mapping[str, str]) -> tuple[KnownBroker, str]
             if re.search(broker.says, text):
                 found = _NUMBERS.search(text)
                 return broker, found[0] if found else ""
-    return next(((broker, "") for broker in BROKERS if re.search(broker.hosts, host)), None)
+    announced = None if limits is None else (limits.receive_maximum, limits.maximum_packet)
+    for broker in BROKERS:
+        if re.search(broker.hosts, host) or (announced is not None and broker.limits == announced):
+            return broker, ""
+    return None
 
 
 def about_broker(
@@ -113,7 +126,7 @@ def about_broker(
 ) -> Iterator[Finding]:
     """What is known of a broker, against a source's `broker_queue` and `session_expiry` (seconds)."""
     page = f"docs/brokers/{broker.page}"
-    yield ok("broker", f"{broker.name} {version}".strip())
+    yield ok("broker", f"{broker.name} {version}".strip() if version else f"{broker.name}, by its host or its limits")
     numbers = _NUMBERS.fullmatch(version)
     if numbers is not None:
         exact = int(numbers[1]), int(numbers[2]), int(numbers[3] or 0)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import secrets
 import ssl
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, Final, Self
 from urllib.parse import urlsplit
 
@@ -29,9 +29,7 @@ from connector.brokers.reach import own_files, reach
 _TURN: Final = 0.05
 _NO_RETAINED: Final = 2
 _MOST_TEXTS: Final = 50
-_ANOTHER_ID: Final = (
-    "the doctor connects with another client_id (clarify-connector-doctor-…): does the broker allow it?"
-)
+ANOTHER_ID: Final = "the doctor connects with another client_id (clarify-connector-doctor-…): does the broker allow it?"
 
 
 class Visit:
@@ -47,10 +45,8 @@ class Visit:
         """The reason code of a CONNACK that refuses."""
         self.connected = False
         self.announced = Announced()
-        self.properties: Mapping[str, Any] = {}
-        """What CONNACK said (MQTT 5)."""
         self.texts: dict[str, str] = {}
-        """Topic → payload of the messages that came."""
+        """What the broker says of itself: topic under $SYS → payload, and user property of CONNACK → value."""
         self._answers: dict[int, ReasonCode] = {}
         self._closed = False
         self._client = self._made()
@@ -131,7 +127,7 @@ class Visit:
             return
         self.connected = True
         self.announced = Announced.read(more)
-        self.properties = more.json() if more else {}  # type: ignore[no-untyped-call]
+        self.texts |= {str(name)[:100]: str(value)[:200] for name, value in getattr(more, "UserProperty", [])[:10]}
 
     def _on_message(self, _client: Client, _data: Any, message: MQTTMessage) -> None:
         if message.topic.startswith("$SYS/") and len(self.texts) < _MOST_TEXTS:
@@ -147,7 +143,7 @@ def log_in(section: MqttConnectionSection, asked: Examination) -> Look:
     tls = (lambda: tls_context(section.tls)) if encrypted else None
     if not (yield from reach(host, port, asked.seconds, tls, lambda: _other(section.url, asked.seconds))) or not sound:
         return False
-    for warning in section.warnings:
+    for warning in [] if asked.short else section.warnings:
         yield advice("TLS", warning.partition("; ")[0], warning.partition("; ")[2] or "see docs/security.md")
     try:
         with Visit(section, asked.seconds) as visit:
@@ -175,7 +171,7 @@ def _refused(section: MqttConnectionSection, visit: Visit, seconds: float) -> Fi
     if visit.refusal is not None:
         found = split("log-in", connack_refusal(visit.refusal.getName(), section.protocol), "see the broker's log")
         if visit.refusal.getName() in ("Not authorized", "Client identifier not valid"):
-            return wrong(found.subject, found.text, f"{found.remedy} ({_ANOTHER_ID})")
+            return wrong(found.subject, found.text, f"{found.remedy} ({ANOTHER_ID})")
         return found
     if other := _other(section.url, seconds):
         return other
@@ -192,7 +188,7 @@ def _refused(section: MqttConnectionSection, visit: Visit, seconds: float) -> Fi
         return wrong(
             "log-in",
             "the broker closes the connection without an answer",
-            f"check username, password, and whether the broker wants a certificate of ours ({_ANOTHER_ID})",
+            f"check username, password, and whether the broker wants a certificate of ours ({ANOTHER_ID})",
         )
     return wrong(
         "port", f"no answer to CONNECT within {seconds:g} s", "is this an MQTT broker? Another program has the port"

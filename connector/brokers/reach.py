@@ -11,12 +11,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from connector.brokers.findings import Finding, Look, advice, ok, wrong
+from connector.brokers.findings import Finding, Level, Look, advice, ok, wrong
 from connector.settings import TlsSection
 
 _EXPIRED, _NOT_YET_VALID, _OTHER_NAME, _OTHER_ADDRESS = 10, 9, 62, 64
 """OpenSSL's numbers of the reasons why a certificate cannot be verified."""
 _SOON_DAYS: Final = 14
+_BEGIN: Final = b"-----BEGIN CERTIFICATE-----"
 _DAY: Final = 86_400
 
 
@@ -120,17 +121,22 @@ def own_files(tls: TlsSection) -> Look:
     """Look at the certificates that the section names; returns whether none has expired."""
     sound = True
     for name, path in (("tls.ca_file", tls.ca_file), ("tls.cert_file", tls.cert_file)):
-        ends = _ends(path) if path is not None else None
+        ends = _ends(path, alone=name == "tls.ca_file") if path is not None else None
         if ends is not None:
             found = _expiry("certificate", f"{name} {path}", ends)
-            sound = sound and not found.remedy
+            sound = sound and found.level is not Level.WRONG
             yield found
     return sound
 
 
-def _ends(path: Path) -> float | None:
-    """The time when the first certificate in a PEM file expires, in seconds since 1970; None if it cannot be read."""
+def _ends(path: Path, *, alone: bool) -> float | None:
+    """The time when the first certificate in a PEM file expires, in seconds since 1970; None if it cannot be read.
+
+    With `alone`, also None if there are several: of many authorities, those that matter may be valid.
+    """
     try:
+        if alone and path.read_bytes().count(_BEGIN) != 1:
+            return None
         decode: Any = ssl._ssl._test_decode_cert  # type: ignore[attr-defined] # Python has no public reader
         return float(ssl.cert_time_to_seconds(decode(str(path))["notAfter"]))
     except (AttributeError, KeyError, OSError, ValueError):

@@ -13,7 +13,16 @@ from urllib.parse import urlsplit
 from connector import __version__
 from connector.brokers.findings import Examination, Finding, advice, ok, wrong
 from connector.brokers.reach import reach, speaks_tls
-from connector.clarify import Api, ClarifyError, Credentials, InvalidParams, NotAllowed, Retryable, Timeouts
+from connector.clarify import (
+    Api,
+    ClarifyError,
+    Credentials,
+    CredentialsError,
+    InvalidParams,
+    NotAllowed,
+    Retryable,
+    Timeouts,
+)
 from connector.clarify.limits import INSERTS_PER_SECOND
 from connector.config.model import Config
 
@@ -24,9 +33,14 @@ _TOO_MANY: Final = 429
 
 
 def look_at_clarify(config: Config, asked: Examination) -> Generator[Finding, None, None]:
-    """Look at Clarify, with the credentials of the configuration. Raises CredentialsError."""
+    """Look at Clarify, with the credentials of the configuration."""
     section = config.clarify
-    credentials = Credentials.load(section.credentials, allow_insecure=section.allow_insecure)
+    try:
+        credentials = Credentials.load(section.credentials, allow_insecure=section.allow_insecure)
+    except CredentialsError as error:
+        cause, _, remedy = str(error).rpartition(". ")
+        yield wrong("credentials", cause, remedy)
+        return
     if not (yield from look_at_url(credentials.api_url, section.ca_file, asked)):
         return
     patience = Timeouts(connect=asked.seconds, write=asked.seconds, read=2 * asked.seconds, answer=asked.seconds)

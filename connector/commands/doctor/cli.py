@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Final
 
 import click
 
@@ -15,7 +16,9 @@ from connector.config.read import ConfigError, load_config
 from connector.terminal.tables import write_json
 from connector.terminal.text import say
 
-_NO_CONFIGURATION = 2
+SECONDS = 3.0
+"""The longest wait for one answer."""
+_NO_CONFIGURATION: Final = 2
 
 
 @click.command()
@@ -45,7 +48,7 @@ def doctor(config: Path, as_json: bool, everything: bool) -> None:
 
 def asked_for(config: Config, *, short: bool = False) -> Examination:
     """What the looks need to know of a configuration."""
-    return Examination(short=short, longest_payload=config.mapping.max_payload)
+    return Examination(SECONDS, short, config.mapping.max_payload)
 
 
 def _say(rows: list[Row], *, everything: bool) -> None:

@@ -17,6 +17,8 @@ ROOT = Path("/")
 """Where /proc and /sys are."""
 _MB: Final = 1024 * 1024
 _LEAST_FREE: Final = 64 * _MB
+_TINY: Final = 16 * _MB
+"""Below `_LEAST_FREE`, small bounds may do with less; a journal has a reserve of 4 MiB."""
 _LEAST_FILES: Final = 100
 _SYNCS: Final = 5
 _SLOW_SYNC: Final = 0.1
@@ -68,7 +70,7 @@ def _space(config: Config, folder: Path) -> Iterator[Finding]:
     found = os.statvfs(folder)
     free = found.f_bavail * found.f_frsize
     wanted = bounds(config)
-    if free < _LEAST_FREE:
+    if free < min(_LEAST_FREE, max(wanted, _TINY)):
         yield wrong(
             "space", f"{free // _MB} MiB are free at {folder}", "make room, or put state_dir on a larger volume"
         )

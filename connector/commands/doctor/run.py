@@ -5,8 +5,8 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Final, NamedTuple
 
 from connector import ConnectorError
 from connector.brokers.findings import Examination, Finding, Level, wrong
@@ -19,7 +19,7 @@ from connector.config.model import Config
 WHOLE_SECONDS: Final = 20.0
 """The longest time of a look, in seconds."""
 
-Findings = Generator[Finding, None, Any]
+Findings = Iterable[Finding]
 
 
 class Row(NamedTuple):

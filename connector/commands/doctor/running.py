@@ -8,6 +8,7 @@ from collections.abc import Generator
 from pathlib import Path
 
 from connector.brokers.findings import Finding, advice, ok, wrong
+from connector.config.address import UNIX, Address
 from connector.config.model import Config
 from connector.observe.probe import ask
 
@@ -22,6 +23,10 @@ def look_at_running(config: Config) -> Generator[Finding, None, None]:
     yield ok("lock", f"a connector runs with this state_dir (process {pid})")
     if config.observe.listen is None:
         yield advice("pages", "the running connector has no pages to ask", "set observe.listen")
+        return
+    listen = config.observe.listen
+    if not listen.startswith(UNIX) and Address.of(listen).port == 0:
+        yield ok("pages", "the pages have a free port (observe.listen), which the log names: `doctor` cannot ask them")
         return
     health = ask(config.observe)
     if not health.alive:

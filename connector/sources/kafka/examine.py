@@ -8,7 +8,8 @@ from __future__ import annotations
 import time
 from collections.abc import Generator, Iterator, Mapping
 from concurrent.futures import Future
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Any, Final, Self
 
 from confluent_kafka import (
     ConsumerGroupState,
@@ -25,7 +26,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
     ConfigResource,
     OffsetSpec,
     ResourceType,
-    TopicDescription,
+    TopicMetadata,
 )
 
 from connector.brokers.findings import Examination, Finding, advice, ok, wrong
@@ -36,10 +37,12 @@ from connector.sources.loss import readable_duration
 
 _MOST_TOPICS: Final = 200
 _SHOWN: Final = 3
+_IMPATIENT_SECONDS: Final = 1.0
 _SHORT_RETENTION: Final = 86_400.0
 _NEARLY: Final = 0.8
 """The share of the retention after which an unread record is in danger."""
 _EAGER: Final = ("range", "roundrobin")
+_NO_DESCRIPTION: Final = (KafkaError._TIMED_OUT, KafkaError._UNSUPPORTED_FEATURE)
 _DENIED: Final = (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED)
 
 
@@ -57,6 +60,30 @@ def examine(section: KafkaSection, asked: Examination) -> Generator[Finding, Non
     if (yield from _group(section, questions)) and topics:
         yield from _positions(section, topics, questions)
     return bool(topics)
+
+
+@dataclass(frozen=True, slots=True)
+class _Topic:
+    """The partitions of a topic: what both a description and the metadata say."""
+
+    without_leader: list[int]
+    replicas: int
+    in_sync: int
+    """The least number of replicas, and of replicas in sync, of a partition."""
+
+    @classmethod
+    def described(cls, found: Any) -> Self:
+        """From a `TopicDescription`."""
+        parts = found.partitions
+        without = [part.id for part in parts if part.leader is None or part.leader.id < 0]
+        return cls(without, min(len(part.replicas) for part in parts), min(len(part.isr) for part in parts))
+
+    @classmethod
+    def listed(cls, found: TopicMetadata) -> Self:
+        """From the metadata, where the brokers describe no topics."""
+        parts = found.partitions.values()
+        without = [part.id for part in parts if part.leader < 0]
+        return cls(without, min(len(part.replicas) for part in parts), min(len(part.isrs) for part in parts))
 
 
 class _Questions:
@@ -111,18 +138,21 @@ class _Questions:
         return {where: found.offset for where, found in answers.items() if not isinstance(found, KafkaError)}
 
     def answer(self, future: Future[Any]) -> Any:
-        """The result, or the KafkaError instead of it."""
+        """The result, or the KafkaError instead of it. After a question without an answer, the next ones wait less."""
         try:
             return future.result(self._seconds + 1)
         except KafkaException as error:
-            return error.args[0]
+            found = error.args[0]
         except TimeoutError:
-            return KafkaError(KafkaError._TIMED_OUT)
+            found = KafkaError(KafkaError._TIMED_OUT)
+        if found.code() == KafkaError._TIMED_OUT:
+            self._seconds = min(self._seconds, _IMPATIENT_SECONDS)
+        return found
 
 
 def _topics(
     section: KafkaSection, metadata: ClusterMetadata, questions: _Questions
-) -> Generator[Finding, None, dict[str, TopicDescription]]:
+) -> Generator[Finding, None, dict[str, _Topic]]:
     """Look at topics, their leaders and our rights; returns the topics that can be read."""
     plain = [topic for topic in section.topics if not topic.startswith("^")]
     found = sorted(topic for topic in metadata.topics if section.matches(topic))
@@ -133,13 +163,18 @@ def _topics(
                 f"no topic matches {pattern.text} yet",
                 "correct the pattern, give the user Describe and Read on the topics, or wait for the topic",
             )
-    readable: dict[str, TopicDescription] = {}
+    readable: dict[str, _Topic] = {}
     for name, about in questions.about_topics(list(dict.fromkeys([*plain, *found]))[:_MOST_TOPICS]).items():
-        problem = _problem(section, name, about)
-        if problem is not None:
+        listed = metadata.topics.get(name)
+        if isinstance(about, KafkaError) and about.code() in _NO_DESCRIPTION and listed and not listed.error:
+            readable[name] = _Topic.listed(listed)  # the rights stay unknown
+        elif problem := _problem(section, name, about):
             yield problem
+            continue
         else:
-            readable[name] = about
+            readable[name] = _Topic.described(about)
+        if without := readable[name].without_leader:
+            yield wrong("topics", f"topic {name}: partitions {without[:_SHOWN]} have no leader", "start their brokers")
     if readable:
         names = ", ".join(list(readable)[:_SHOWN])
         yield ok("topics", f"{len(readable)} topics can be read: {names}{' …' if len(readable) > _SHOWN else ''}")
@@ -156,9 +191,6 @@ def _problem(section: KafkaSection, name: str, about: Any) -> Finding | None:
         return wrong("topics", f"topic {name}: {about.str()}", "see the brokers' log")
     if _lacks_read(about):
         return wrong("rights", f"topic {name}: the right Read is missing", f"give {user} Read on the topic")
-    without = [part.id for part in about.partitions if part.leader is None or part.leader.id < 0]
-    if without:
-        return wrong("topics", f"topic {name}: partitions {without[:_SHOWN]} have no leader", "start their brokers")
     return None
 
 
@@ -169,22 +201,21 @@ def _lacks_read(about: Any) -> bool:
 
 
 def _settings(
-    topics: Mapping[str, TopicDescription], brokers: int, questions: _Questions, asked: Examination
+    topics: Mapping[str, _Topic], brokers: int, questions: _Questions, asked: Examination
 ) -> Iterator[Finding]:
     settings = questions.settings(list(topics)) if topics else {}
     if topics and not settings:
         yield ok("topics", "the settings of the topics are not for us to see (DescribeConfigs)")
     for name, values in settings.items():
-        replicas = [len(part.replicas) for part in topics[name].partitions]
-        in_sync = [len(part.isr) for part in topics[name].partitions]
+        topic = topics[name]
         least = int(values.get("min.insync.replicas") or 1)
-        if min(in_sync, default=1) < least:
+        if topic.in_sync < least:
             yield wrong(
                 "replication",
-                f"topic {name}: {min(in_sync)} replicas in sync, and min.insync.replicas is {least}: nobody can write",
+                f"topic {name}: {topic.in_sync} replicas in sync, and min.insync.replicas is {least}: nobody can write",
                 "start the missing brokers, or lower min.insync.replicas",
             )
-        elif brokers > 1 and min(replicas, default=2) < 2:
+        elif brokers > 1 and topic.replicas == 1:
             yield advice("replication", f"topic {name}: one replica, lost with its broker", "raise its replicas to 3")
         yield from _retention(name, values)
         longest = int(values.get("max.message.bytes") or 0)
@@ -229,7 +260,10 @@ def _group(section: KafkaSection, questions: _Questions) -> Generator[Finding, N
         if about.code() == KafkaError.GROUP_ID_NOT_FOUND:
             yield ok("group", f"group {group} is new")
             return True
-        yield advice("group", f"group {group}: {about.str()}", "see the brokers' log")
+        if about.code() in _NO_DESCRIPTION:
+            yield ok("group", f"group {group}: the brokers do not describe groups ({about.str()})")
+        else:
+            yield advice("group", f"group {group}: {about.str()}", "see the brokers' log")
         return False
     if _lacks_read(about):
         yield wrong("rights", f"group {group}: the right Read is missing", f"give {user} Read on the group")
@@ -242,10 +276,10 @@ def _members(section: KafkaSection, about: Any) -> Iterator[Finding]:
     group, members = section.group_id, about.members
     others = sorted({one.client_id for one in members if one.client_id != section.client_id})
     if others:
-        yield wrong(
+        yield advice(
             "group",
-            f"group {group} has members of another program ({', '.join(others[:_SHOWN])}): they take partitions away",
-            "give the connector a group_id of its own",
+            f"group {group} has members with another client_id ({', '.join(others[:_SHOWN])})",
+            "if they are no replicas of this connector, they take partitions away: give it a group_id of its own",
         )
     kind = getattr(about.type, "name", "")
     if members and kind in ("CLASSIC", "CONSUMER") and kind.lower() != section.group_protocol:
@@ -271,9 +305,7 @@ def _members(section: KafkaSection, about: Any) -> Iterator[Finding]:
         yield ok("group", f"group {group}: {about.state.name.lower()}, {len(members)} members")
 
 
-def _positions(
-    section: KafkaSection, topics: Mapping[str, TopicDescription], questions: _Questions
-) -> Iterator[Finding]:
+def _positions(section: KafkaSection, topics: Mapping[str, _Topic], questions: _Questions) -> Iterator[Finding]:
     """Look at the lag, and at records that have expired or are about to."""
     committed = questions.committed(section.group_id)
     if isinstance(committed, KafkaError):
@@ -309,7 +341,7 @@ def _positions(
 
 
 def _in_danger(
-    behind: Mapping[tuple[str, int], int], topics: Mapping[str, TopicDescription], questions: _Questions
+    behind: Mapping[tuple[str, int], int], topics: Mapping[str, _Topic], questions: _Questions
 ) -> Iterator[Finding]:
     settings = questions.settings(sorted({topic for topic, _ in behind})) if behind and topics else {}
     now_ms = time.time() * 1000

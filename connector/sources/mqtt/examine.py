@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from connector.brokers.findings import Examination, Finding, Look, advice, ok, split, wrong
 from connector.brokers.known_mqtt import VERSION_TOPICS, about_broker, known_broker
 from connector.brokers.mqtt import REMEDIES, Announced, refusal
-from connector.brokers.mqtt_visit import Visit, log_in
+from connector.brokers.mqtt_visit import ANOTHER_ID, Visit, log_in
 from connector.sources.mqtt.section import MqttSection
 
 _TEXTS_SECONDS: Final = 0.3
@@ -30,7 +30,7 @@ def examine(section: MqttSection, asked: Examination) -> Look:
     yield from announced(section, visit.announced)
     if section.qos == 0:
         yield advice("QoS", "with qos: 0, messages while the connector is away are lost", "set qos: 1")
-    yield from _version(section, asked)
+    yield from _version(section, visit.announced, asked)
     return (yield from _filters(section, visit.announced, asked))
 
 
@@ -74,7 +74,9 @@ def announced(section: MqttSection, limits: Announced) -> Iterator[Finding]:
 
 def _filters(section: MqttSection, limits: Announced, asked: Examination) -> Look:
     sound = True
-    topics = list(section.topics)[:_MOST_FILTERS]
+    topics = section.topics[:_MOST_FILTERS]
+    if left := len(section.topics) - len(topics):
+        yield ok("topics", f"{left} more filters are not asked for")
     visit: Visit | None = None
     try:
         for topic in topics:
@@ -101,7 +103,7 @@ def _granted(section: MqttSection, visit: Visit, topic: str) -> Finding:
         return wrong(
             "topics",
             f"{topic}: the broker closes the connection instead of an answer",
-            f"give {section.username or 'the client'} the right to read {plain}; the broker's log has the reason",
+            f"give {section.username or 'the client'} the right to read {plain} ({ANOTHER_ID})",
         )
     if reason is None:
         return wrong("topics", f"{topic}: the broker does not answer SUBSCRIBE", "see the broker's log and its load")
@@ -120,20 +122,25 @@ def _unavailable(topic: str, limits: Announced) -> str:
     return ""
 
 
-def _version(section: MqttSection, asked: Examination) -> Iterator[Finding]:
+def _version(section: MqttSection, limits: Announced, asked: Examination) -> Iterator[Finding]:
     """What the broker says of itself. Many brokers say nothing, or not to everybody."""
-    with Visit(section, asked.seconds) as visit:
-        visit.connect()
-        for topic in VERSION_TOPICS:
-            visit.ask(topic, 0)
-            if visit.closed:
-                break
-        visit.turn(lambda: len(visit.texts) >= len(VERSION_TOPICS) - 1, _TEXTS_SECONDS)
-    found = known_broker(urlsplit(section.url).hostname or "", visit.texts)
+    texts: dict[str, str] = {}
+    host = urlsplit(section.url).hostname or ""
+    if known_broker(host, {}) is None:  # some services end a connection that asks for $SYS
+        with Visit(section, asked.seconds) as visit:
+            visit.connect()
+            for topic in VERSION_TOPICS:
+                visit.ask(topic, 0)
+                if visit.closed:
+                    break
+            visit.turn(lambda: len(visit.texts) >= len(VERSION_TOPICS) - 1, _TEXTS_SECONDS)
+        texts = visit.texts
+    found = known_broker(host, texts, limits)
     if found is None:
-        yield ok("broker", "the broker does not say what it is; docs/brokers/ has a page for each of the usual ones")
+        said = "; ".join(f"{name}: {text}" for name, text in texts.items()) or "nothing"
+        yield ok("broker", f"the broker says of itself: {said}; docs/brokers/ has a page for each of the usual ones")
         return
     broker, version = found
-    yield from about_broker(broker, version, visit.texts, queue=section.broker_queue, expiry=section.session_expiry)
+    yield from about_broker(broker, version, texts, queue=section.broker_queue, expiry=section.session_expiry)
     if broker.silent_refusals:
         yield ok("topics", f"{broker.name} with an acl_file also grants filters that it does not deliver")

@@ -22,6 +22,7 @@ _COMMANDS: Final = {
     "data-frame": "connector.commands.clarify.data_frame:data_frame",
     "dead-letters": "connector.commands.dead_letters.cli:dead_letters",
     "demo": "connector.demo.cli:demo",
+    "doctor": "connector.commands.doctor.cli:doctor",
     "drain": "connector.commands.drain:drain",
     "health": "connector.commands.health:health",
     "init": "connector.commands.try_out.init:init",

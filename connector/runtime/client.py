@@ -16,11 +16,14 @@ class _WatchedApi(Api):
         return super()._call(method, *params)
 
 
-def open_client(config: Config) -> Api:
-    """Returns the client of Clarify's API; uses no network yet. Raises `CredentialsError`."""
+def open_client(config: Config, credentials: Credentials | None = None) -> Api:
+    """Returns the client of Clarify's API; uses no network yet. Raises `CredentialsError`.
+
+    Without `credentials`, the client has those that the configuration names.
+    """
     section = config.clarify
     return _WatchedApi(
-        Credentials.load(section.credentials, allow_insecure=section.allow_insecure),
+        credentials or Credentials.load(section.credentials, allow_insecure=section.allow_insecure),
         timeout=Timeouts(read=section.timeout, write=section.timeout),
         verify=section.ca_file,
         user_agent=f"clarify-connector/{__version__}",

@@ -113,7 +113,10 @@ def _plan(request: PlanRequest, config: Config, api: Api, loaded: Credentials) -
     if not matches_all(request.chosen):
         _choose(request, config, loaded, wanted)
     items = Items(api.integration, _paced(api, config.delivery.metadata_requests_per_second))
-    lines = [PlanLine(key, LineStatus.UNKNOWN, f"{why}; --input FILE") for key, why in wanted.unknown.items()]
+    lines = [
+        PlanLine(key, LineStatus.UNKNOWN, f"{why}; name a capture of them: --input FILE")
+        for key, why in wanted.unknown.items()
+    ]
     with bar("Planning", len(wanted.signals)) as planned:
         for part in plan_items(items, wanted.signals, wanted.settled):
             lines += part

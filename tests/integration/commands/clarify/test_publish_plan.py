@@ -1,0 +1,239 @@
+"""`publish --plan` against a sandbox, after a connector has run: each status, what it sends, and what --apply does."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+from click.testing import Result
+
+from connector.clarify import Client, Item
+from connector.commands.cli import main
+from connector.sandbox.store import Store
+from tests.connector_process import ConnectorProcess
+from tests.sandbox_server import SandboxServer, sandbox_fixture
+from tests.secret_search import SearchedCommands
+
+MANY: Final = 1100
+READS: Final = {"token", "admin.selectSignals", "clarify.selectItems"}
+RULES: Final = """
+mapping:
+  rules:
+    - topic: plant/l1/{machine}
+      input: "l1/{machine}"
+      values: {v: {unit: UNIT}}
+      publish: {name: "NAME", overwrite: OVERWRITE}
+    - topic: plant/many/{machine}
+      input: "many/{machine}"
+      publish: MANY
+    - topic: plant/sites/{machine}
+      input: "sites/{machine}"
+      other_values: filter
+      values: {v: {}}
+      labels: {site: "{payload.site}"}
+      publish: SITES
+delivery: {max_delay: 100ms, metadata_requests_per_second: 50}
+"""
+
+sandbox = sandbox_fixture("module", rate_limiter="off")
+
+
+def rules(
+    name: str = "{machine}", unit: str = "bar", overwrite: str = "unedited", many: str = "false", sites: str = "false"
+) -> str:
+    text = RULES.replace("NAME", name).replace("UNIT", unit).replace("OVERWRITE", overwrite)
+    return text.replace("MANY", many).replace("SITES", sites)
+
+
+class Plant:
+    """A sandbox, and the folder of a connector that has run."""
+
+    def __init__(self, sandbox: SandboxServer, folder: Path) -> None:
+        self.sandbox = sandbox
+        self.folder = folder
+
+    def config(self, text: str) -> Path:
+        source = "  - {type: file, name: plant, path: data.ndjson, records: record}"
+        return ConnectorProcess(self.folder, self.sandbox.credentials_path, source, text).config
+
+    def publish(self, text: str, *args: object) -> Result:
+        words = ["publish", "--plan", str(self.config(text)), *map(str, args)]
+        return SearchedCommands().invoke(main, words, env={"CLARIFY_CREDENTIALS": None}, catch_exceptions=False)
+
+    def plan(self, text: str, *args: object) -> tuple[int, dict[str, Any]]:
+        """(exit status, input ID → its line); the command has sent nothing but reads."""
+        before = self.sandbox.stats()["requests"]
+        done = self.publish(text, "--json", *args)
+        after = self.sandbox.stats()["requests"]
+        assert {method for method in after if after[method] != before.get(method)} <= READS
+        return done.exit_code, {line["input"]: line for line in json.loads(done.stdout)["items"]}
+
+    def requests(self, method: str) -> int:
+        return int(self.sandbox.stats()["requests"].get(method, 0))
+
+    def edit(self, key: str, name: str) -> None:
+        """A person gives an item another name."""
+        with Client(self.sandbox.credentials_path, rates=None) as person:
+            person.publish_signals({self.sandbox.signals()[key].id: Item(name=name)}).raise_for_error()
+
+    def names(self) -> dict[str, object]:
+        """Input ID → the name of its item."""
+        with Store.open(self.sandbox.store_path, read_only=True) as store:
+            items = store.items()
+            return {
+                key: items[signal.item].attributes["name"]
+                for key, signal in store.signals().items()
+                if signal.item is not None
+            }
+
+
+@pytest.fixture(scope="module")
+def plant(sandbox: SandboxServer, tmp_path_factory: pytest.TempPathFactory) -> Plant:
+    """A connector has published three signals of l1, and stored many others. A person has edited one of the three."""
+    folder = tmp_path_factory.mktemp("plant")
+    messages = [
+        ("l1/press", {"v": 1}),
+        ("l1/oven", {"v": 1}),
+        ("l1/saw", {"v": 1}),
+        ("sites/a", {"v": 1, "site": "Oslo"}),
+    ]
+    messages += [(f"many/m{n:04d}", {"v": n}) for n in range(MANY)]
+    lines = (
+        json.dumps({"topic": f"plant/{topic}", "payload": said, "time": 1_790_000_000}) for topic, said in messages
+    )
+    (folder / "data.ndjson").write_text("\n".join(lines) + "\n")
+    source = "  - {type: file, name: plant, path: data.ndjson, records: record}"
+    connector = ConnectorProcess(folder, sandbox.credentials_path, source, rules())
+    assert connector.start(ready=False).wait(120) == 0, connector.log()
+    plant = Plant(sandbox, folder)
+    assert plant.names() == {"l1/press": "press", "l1/oven": "oven", "l1/saw": "saw"}, connector.log()
+    plant.edit("l1/press", "The big press")
+    return plant
+
+
+def statuses(lines: dict[str, Any]) -> dict[str, str]:
+    return {key: line["status"] for key, line in lines.items()}
+
+
+# -- in this order: the last tests change items ----------------------------------------------------
+
+
+def test_nothing_to_do(plant: Plant) -> None:
+    status, lines = plant.plan(rules())
+    assert status == 0
+    assert statuses(lines) == {"l1/oven": "unchanged", "l1/press": "left_alone", "l1/saw": "unchanged"}
+    assert lines["l1/press"]["reason"] == "a person or another client has changed or made the item"
+    shown = plant.publish(rules())
+    assert shown.stdout.splitlines()[1].startswith("left alone  l1/press")
+    assert len(shown.stdout.splitlines()) == 2, "what is unchanged is only counted"
+    assert "1 left alone, 2 unchanged (http://" in shown.stderr
+
+
+def test_what_would_change_is_shown_with_its_attributes(plant: Plant) -> None:
+    status, lines = plant.plan(rules("{field} of {machine}"))
+    assert (status, lines["l1/press"]["status"]) == (2, "left_alone")
+    assert lines["l1/oven"]["status"] == "changed"
+    assert lines["l1/oven"]["changes"] == {"name": {"before": "oven", "after": "v of oven"}}
+    shown = plant.publish(rules("{field} of {machine}"))
+    assert 'name "oven" → "v of oven"' in shown.stdout
+    assert "nothing was sent; --apply carries out the plan" in shown.stderr
+    status, lines = plant.plan(rules(overwrite="always"))
+    assert (status, lines["l1/press"]["changes"]["name"]["after"]) == (2, "press")
+    assert plant.plan(rules("{field}", overwrite="never"))[0] == 0
+    status, lines = plant.plan(rules(unit="mbar"))
+    assert (status, lines["l1/oven"]["status"]) == (0, "waits")
+    assert lines["l1/oven"]["changes"] == {"engUnit": {"before": "bar", "after": "mbar"}}
+
+
+def test_what_only_a_message_can_tell_is_read_from_a_capture(plant: Plant, tmp_path: Path) -> None:
+    text = rules(sites="true")
+    status, lines = plant.plan(text)
+    assert (status, lines["sites/a"]["status"]) == (1, "unknown")
+    assert lines["sites/a"]["reason"].endswith("; name a capture of them: --input FILE")
+    capture = tmp_path / "capture.ndjson"
+    said = [{"topic": f"plant/sites/{name}", "payload": {"v": 1, "site": "Oslo"}} for name in ("a", "ghost")]
+    capture.write_text("".join(json.dumps(one) + "\n" for one in said))
+    status, lines = plant.plan(text, "--input", capture)
+    assert status == 2
+    assert {key: lines[key]["status"] for key in ("sites/a", "sites/ghost")} == {
+        "sites/a": "new",
+        "sites/ghost": "no_signal",
+    }
+    assert lines["sites/a"]["changes"]["labels"] == {"before": {}, "after": {"site": ["Oslo"]}}
+
+
+def test_a_chosen_part(plant: Plant) -> None:
+    text = rules("{field}", many="true")
+    assert list(plant.plan(text, "-f", "input=l1/oven")[1]) == ["l1/oven"]
+    signal = plant.sandbox.signals()["many/m0007"].id
+    assert statuses(plant.plan(text, "--signal", signal)[1]) == {"many/m0007": "new"}
+    assert "no signal with this ID" in plant.publish(text, "--signal", "x" * 20).stderr
+
+
+def test_an_item_that_breaks_a_rule(plant: Plant) -> None:
+    text = rules("{field}").replace("OVERWRITE", "never").replace("name:", f"description: {'x' * 3000}, name:", 1)
+    status, lines = plant.plan(text)
+    assert (status, lines["l1/oven"]["status"]) == (1, "invalid")
+    assert "description" in lines["l1/oven"]["reason"]
+
+
+@pytest.mark.parametrize(
+    ("args", "status", "said"),
+    [
+        (["--plan", "CONFIG", "--name", "x"], 1, "--name is not for --plan: the configuration says it"),
+        (["--plan", "CONFIG", "--dry-run"], 1, "leave out --dry-run"),
+        (["--plan", "CONFIG", "--nonsense"], 1, "No such option"),
+        (["--plan", "CONFIG", "--as-planned", "plan.json"], 1, "--as-planned needs --apply"),
+        (["--plan", "CONFIG", "--apply", "--as-planned", "CONFIG"], 1, "is no plan"),
+        (["--plan", "CONFIG", "--apply", "--as-planned", "none.json"], 1, "none.json: No such file"),
+        (["--plan", "none.yaml"], 1, "none.yaml"),
+        (["--all", "--apply"], 2, "--apply needs --plan CONFIG"),
+        (["--plan", "CONFIG", "--credentials", "none.json"], 1, "none.json"),
+    ],
+)
+def test_mistakes_have_a_status_of_their_own(plant: Plant, args: list[str], status: int, said: str) -> None:
+    config = str(plant.config(rules()))
+    words = ["publish", *(config if arg == "CONFIG" else arg for arg in args)]
+    done = SearchedCommands().invoke(main, words, catch_exceptions=False)
+    assert (done.exit_code, said in done.stderr) == (status, True), done.stderr
+
+
+def test_without_a_state_nothing_says_which_signals_there_are(plant: Plant) -> None:
+    text = rules() + "state_dir: elsewhere\n"
+    done = plant.publish(text.replace("state_dir: state\n", ""))
+    assert done.exit_code == 1
+
+
+def test_many_are_applied_as_planned(plant: Plant, tmp_path: Path) -> None:
+    text = rules(many="true")
+    reviewed = tmp_path / "plan.json"
+    before = plant.requests("admin.selectSignals")
+    planned = plant.publish(text, "--json")
+    assert planned.exit_code == 2
+    assert plant.requests("admin.selectSignals") - before == 3
+    reviewed.write_text(planned.stdout)
+    assert json.loads(planned.stdout)["counts"]["new"] == MANY
+    before = plant.requests("admin.publishSignals")
+    done = plant.publish(text, "--apply", "--as-planned", reviewed)
+    assert (done.exit_code, f"{MANY} items published" in done.stderr) == (0, True), done.stderr
+    assert plant.requests("admin.publishSignals") - before == 3
+    assert len(plant.names()) == MANY + 3
+    assert plant.plan(text)[0] == 0
+
+
+def test_an_outdated_plan_is_not_applied_and_it_says_what_has_changed(plant: Plant, tmp_path: Path) -> None:
+    text = rules("{machine}!")
+    reviewed = tmp_path / "plan.json"
+    reviewed.write_text(plant.publish(text, "--json").stdout)
+    plant.edit("l1/oven", "The oven")
+    before = plant.names()
+    done = plant.publish(text, "--apply", "--as-planned", reviewed)
+    assert done.exit_code == 1
+    assert 'l1/oven: planned changed, name "oven!", now left alone, a person' in done.stderr
+    assert "is outdated (1 differences), and nothing was applied" in done.stderr
+    assert plant.names() == before
+    done = plant.publish(text, "--apply", "--json")
+    assert (done.exit_code, json.loads(done.stdout)["applied"]["published"]) == (0, 1)
+    assert plant.names() == {**before, "l1/saw": "saw!"}

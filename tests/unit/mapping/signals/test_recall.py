@@ -1,0 +1,104 @@
+"""Signals of earlier runs: without a message, the rules give them the ID and the metadata that a message would give."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from connector.mapping.mapper import Mapper
+from connector.records import SignalMetadata
+from tests.unit.mapping.mappers import mapper, take
+
+PUBLISHED = {"name": "{line} {field}", "publish": {"labels": {"line": "{line}"}}}
+PLAIN = {"topic": "p/{line}", **PUBLISHED, "values": {"hidden": {"publish": False}, "oil": {"unit": "bar"}}}
+
+
+def ran(rule: dict[str, Any], payload: Any, topic: str, **more: Any) -> tuple[Mapper, dict[str, SignalMetadata]]:
+    """A mapper that has mapped a message, and what it has discovered."""
+    using = mapper(rule)
+    assert take(using, payload, topic, **more).samples
+    return using, dict(using.take_discovered())
+
+
+def recalled(using: Mapper, before: Mapper) -> dict[str, Any]:
+    """Input ID of before → what a mapper recalls of it."""
+    return {claimed: using.recall(claimed, origin) for claimed, origin in before.ids.new_claims}
+
+
+@pytest.mark.parametrize(
+    ("rule", "payload", "more"),
+    [
+        (PLAIN, {"oil": 1, "hidden": 2, "other": {"deep": 3}}, {}),
+        ({"topic": "p/{line}", "key": "{device}", **PUBLISHED, "labels": {"d": "{device}"}}, {"v": 1}, {"key": b"d7"}),
+        (
+            {"topic": "p/{line}", "iterate": "tags", "item_name": "id", **PUBLISHED, "description": "{item}"},
+            {"tags": [{"id": "a", "v": 1}, {"id": "b", "v": 2}]},
+            {},
+        ),
+        (
+            {"topic": "p/{line}", "input": "{payload.site}/{path}", **PUBLISHED, "labels": {"s": "{payload.site}"}},
+            {"site": "oslo", "v": 1},
+            {},
+        ),
+        (
+            {"topic": "p/{line}", **PUBLISHED, "values": {"max(a)": {"input": "{line}/top", "unit": "kW"}}},
+            {"a": [1, 3]},
+            {},
+        ),
+    ],
+    ids=["plain", "key", "items", "payload in the input ID", "expression"],
+)
+def test_what_is_recalled_is_what_a_message_gives(rule: dict[str, Any], payload: Any, more: dict[str, Any]) -> None:
+    before, discovered = ran(rule, payload, "p/l7", **more)
+    again = mapper(rule, claims=dict(before.ids.new_claims))
+    found = recalled(again, before)
+    assert discovered
+    assert {one.input_id: one.metadata for one in found.values() if one.metadata is not None} == discovered
+    assert not any(one.why_unknown for one in found.values())
+    assert again.take_discovered() == [], "what was recalled is not discovered"
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"labels": {"site": "{payload.site}"}},
+        {"name": "{payload.site|unknown} {field}"},
+        {"publish": {"name": "{key}"}},
+    ],
+    ids=["label", "name with a default", "item's name by the key"],
+)
+def test_what_only_a_message_can_tell_is_not_guessed(more: dict[str, Any]) -> None:
+    rule = {"topic": "p/{line}", **PUBLISHED, **more}
+    before, _ = ran(rule, {"site": "oslo", "v": 1}, "p/l7")
+    (found,) = recalled(mapper(rule, claims=dict(before.ids.new_claims)), before).values()
+    assert "content of its messages" in found.why_unknown
+    assert found.metadata is None
+
+
+def test_rules_that_only_a_message_can_choose_between_are_not_guessed() -> None:
+    rules = [
+        {"topic": "p/{line}", "when": {"kind": "x"}, "publish": {"name": "X"}},
+        {"topic": "p/{line}", "publish": {"name": "Y"}},
+    ]
+    before, _ = ran(rules[1], {"v": 1}, "p/l7")
+    (found,) = recalled(mapper(*rules, claims=dict(before.ids.new_claims)), before).values()
+    assert found.why_unknown
+
+
+def test_a_rule_that_publishes_nothing_asks_for_no_message() -> None:
+    rule = {"topic": "p/{line}", "labels": {"site": "{payload.site}"}}
+    before, _ = ran(rule, {"site": "oslo", "v": 1}, "p/l7")
+    (found,) = recalled(mapper(rule, claims=dict(before.ids.new_claims)), before).values()
+    assert (found.metadata, found.why_unknown) == (None, "")
+
+
+def test_a_changed_mapping_gives_the_id_of_today_or_says_that_it_cannot_tell() -> None:
+    before, _ = ran(PLAIN, {"oil": 1}, "p/l7")
+    claims = dict(before.ids.new_claims)
+    (renamed,) = recalled(mapper({**PLAIN, "input": "new/{path}"}, claims=claims), before).values()
+    assert (renamed.input_id, renamed.metadata.item.labels) == ("new/oil", (("line", ("l7",)),))
+    (moved,) = recalled(mapper({**PLAIN, "input": "{payload.site}/{path}"}, claims=claims), before).values()
+    assert "other parts of the message" in moved.why_unknown
+    assert recalled(mapper({"topic": "p/{line}", "skip": True}, claims=claims), before) == {"p/l7:oil": None}
+    assert recalled(mapper({**PLAIN, "topic": "q/{line}"}, claims=claims), before) == {"p/l7:oil": None}

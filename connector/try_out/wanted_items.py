@@ -19,7 +19,7 @@ from connector.mapping.mapper import Mapper
 from connector.mapping.signals.naming import OTHER_IDENTITY
 from connector.metadata.book import MetadataKind, MetadataStatus, read_lines
 from connector.records import SignalMetadata
-from connector.runtime.assembly import mapper_with
+from connector.runtime.assembly import build_mapper
 from connector.runtime.state_dir import state_files
 from connector.state.state import Memory, read_memory
 from connector.try_out.capture import Taken
@@ -62,7 +62,15 @@ def wanted_items(config: Config, integration: str, capture: Iterable[Taken] | No
     try:
         memories = [read_memory(file) for file in files] or [Memory()]
         for memory in memories:
-            mappers.append(mapper := mapper_with(config, memory))
+            mapper = build_mapper(
+                config,
+                memory.claims,
+                memory.states,
+                memory.births,
+                schema_patience=0,
+                descriptions=memory.descriptions,
+            )
+            mappers.append(mapper)
             _recall(mapper, memory, wanted, not_published)
         if capture is not None:
             _hear(config, mappers[0], capture, wanted)

@@ -200,10 +200,13 @@ def test_mistakes_have_a_status_of_their_own(plant: Plant, args: list[str], stat
     assert (done.exit_code, said in done.stderr) == (status, True), done.stderr
 
 
-def test_without_a_state_nothing_says_which_signals_there_are(plant: Plant) -> None:
-    text = rules() + "state_dir: elsewhere\n"
-    done = plant.publish(text.replace("state_dir: state\n", ""))
-    assert done.exit_code == 1
+def test_without_a_state_a_capture_says_which_signals_there_are(plant: Plant, tmp_path: Path) -> None:
+    elsewhere = Plant(plant.sandbox, tmp_path)
+    done = elsewhere.publish(rules())
+    assert (done.exit_code, "name a capture of their messages: --input FILE" in done.stderr) == (1, True), done.stderr
+    status, lines = elsewhere.plan(rules(), "--input", plant.folder / "data.ndjson")
+    assert status == 0
+    assert statuses(lines) == {"l1/oven": "unchanged", "l1/press": "left_alone", "l1/saw": "unchanged"}
 
 
 def test_many_are_applied_as_planned(plant: Plant, tmp_path: Path) -> None:

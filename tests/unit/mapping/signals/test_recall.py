@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from connector.mapping.mapper import Mapper
+from connector.mapping.signals.input_ids import Origin
 from connector.records import SignalMetadata
 from tests.unit.mapping.mappers import mapper, take
 
@@ -46,12 +47,19 @@ def recalled(using: Mapper, before: Mapper) -> dict[str, Any]:
             {"a": [1, 3]},
             {},
         ),
+        (
+            {"topic": "p/{line}", **PUBLISHED, "quality": {"path": "q", "good": [192], "bad": "signal"}},
+            {"v": 1, "q": 0},
+            {},
+        ),
+        ({"topic": "p/{line}", **PUBLISHED, "unknown_state": "learn"}, {"mode": "RUN"}, {}),
     ],
-    ids=["plain", "key", "items", "payload in the input ID", "expression"],
+    ids=["plain", "key", "items", "payload in the input ID", "expression", "quality", "learned states"],
 )
 def test_what_is_recalled_is_what_a_message_gives(rule: dict[str, Any], payload: Any, more: dict[str, Any]) -> None:
     before, discovered = ran(rule, payload, "p/l7", **more)
-    again = mapper(rule, claims=dict(before.ids.new_claims))
+    states = {input_id: before.states.of(input_id) for input_id, _ in before.ids.new_claims}
+    again = mapper(rule, claims=dict(before.ids.new_claims), states=states)
     found = recalled(again, before)
     assert discovered
     assert {one.input_id: one.metadata for one in found.values() if one.metadata is not None} == discovered
@@ -102,3 +110,22 @@ def test_a_changed_mapping_gives_the_id_of_today_or_says_that_it_cannot_tell() -
     assert "other parts of the message" in moved.why_unknown
     assert recalled(mapper({"topic": "p/{line}", "skip": True}, claims=claims), before) == {"p/l7:oil": None}
     assert recalled(mapper({**PLAIN, "topic": "q/{line}"}, claims=claims), before) == {"p/l7:oil": None}
+
+
+def test_what_messages_have_described_is_recalled() -> None:
+    names = {"topic": "n/{line}", "describes": {"signal": "p/{line}:v", "name": "{payload.name}"}}
+    rules = [names, {"topic": "p/{line}", "publish": True}]
+    before = mapper(*rules)
+    take(before, {"name": "Oil"}, "n/l7")
+    take(before, {"v": 1}, "p/l7")
+    again = mapper(*rules, claims=dict(before.ids.new_claims), descriptions=before.take_descriptions())
+    (found,) = recalled(again, before).values()
+    assert {found.input_id: found.metadata} == dict(before.take_discovered())
+    assert found.metadata.name == "Oil"
+
+
+def test_sparkplug_needs_a_birth() -> None:
+    using = mapper({"preset": "sparkplug", "publish": True})
+    found = using.recall("oil", Origin("mqtt", "spBv1.0/g/DDATA/n/d", "oil"))
+    assert found is not None
+    assert "birth" in found.why_unknown

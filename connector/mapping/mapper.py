@@ -315,7 +315,7 @@ class Mapper:
 
     def recall(self, claimed: str, origin: Origin) -> Recalled | None:
         """Returns a signal of an earlier run, with the metadata that the rules of today want; see `Naming.recall`."""
-        return self._naming.recall(claimed, origin)
+        return self._naming.recall(claimed, origin, self.sparkplug.recalled)
 
     def forget(self, source: str) -> None:
         """Forget thinned values of a source: its mapped records may come again, and may not have been sent."""

@@ -132,10 +132,11 @@ class Naming:
 
     # -- signals of earlier runs, without a message ------------------------------------------------
 
-    def recall(self, claimed: str, origin: Origin) -> Recalled | None:
+    def recall(self, claimed: str, origin: Origin, with_birth: Callable[[Plan, str], Plan | None]) -> Recalled | None:
         """Returns the signal of an earlier run with the metadata that the rules of today want; None if they map it not.
 
-        `claimed` is the input ID that the origin had.
+        `claimed` is the input ID that the origin had. `with_birth` returns a plan that knows the birth of a metric of
+        Sparkplug; None if the birth is unknown.
         """
         found: dict[str, list[SignalMetadata | None]] = {}
         for unknown in _TEXTS:
@@ -145,11 +146,12 @@ class Naming:
                 if plan.rule.publish is None:
                     found.setdefault(claimed, []).append(None)
                     continue
-                if plan.rule.sparkplug is not None:
-                    return Recalled(claimed, None, "its name and unit come from a birth of Sparkplug")
+                using = plan if plan.rule.sparkplug is None else with_birth(plan, origin.path)
+                if using is None:
+                    return Recalled(claimed, None, "its name and unit come from a birth of Sparkplug that is not known")
                 known = len(self.discovered)
                 try:
-                    input_id = self.new_id(plan, origin.path)
+                    input_id = self.new_id(using, origin.path)
                 except ValueRejectedError as error:
                     return Recalled(claimed, None, str(error))
                 metadata = self.discovered.pop()[1] if len(self.discovered) > known else None

@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 
+from connector.formats.sparkplug.datatypes import DataType
 from connector.mapping.mapper import Mapper
 from connector.mapping.signals.input_ids import Origin
-from connector.records import SignalMetadata
+from connector.records import Record, SignalMetadata
+from tests.sparkplug_payloads import bd_seq, metric, payload
 from tests.unit.mapping.mappers import mapper, take
 
 PUBLISHED = {"name": "{line} {field}", "publish": {"labels": {"line": "{line}"}}}
@@ -122,6 +124,23 @@ def test_what_messages_have_described_is_recalled() -> None:
     (found,) = recalled(again, before).values()
     assert {found.input_id: found.metadata} == dict(before.take_discovered())
     assert found.metadata.name == "Oil"
+
+
+def test_births_of_sparkplug_are_recalled() -> None:
+    format_ = {"type": "sparkplug_b", "bad_quality": "signal", "online": True}
+    rule = {"preset": "sparkplug", "publish": {"labels": {"group": "{group}"}}, "format": format_}
+    before = mapper(rule)
+    oil = metric("Oil", DataType.FLOAT, 0.5, said={"engUnit": "°C", "Quality": 0})
+    for seq, (topic, *metrics) in enumerate([("NBIRTH/n", bd_seq(0)), ("DBIRTH/n/d", oil)]):
+        said = payload(*metrics, seq=seq, time_ms=1_790_000_000_000)
+        before.map("mqtt", Record(f"spBv1.0/g/{topic}", said, 1_790_000_000_000_000 + seq))
+    births = {"mqtt": [change for change in before.sparkplug.take_changes("mqtt") if change.data is not None]}
+    again = mapper(rule, claims=dict(before.ids.new_claims), births=births)
+    found = recalled(again, before)
+    discovered = dict(before.take_discovered())
+    assert {one.input_id: one.metadata for one in found.values() if one.metadata is not None} == discovered
+    assert discovered["g/n/d/Oil"].unit == "°C"
+    assert len(discovered) >= 3, "also whether they are online"
 
 
 def test_sparkplug_needs_a_birth() -> None:

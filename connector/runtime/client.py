@@ -16,14 +16,11 @@ class _WatchedApi(Api):
         return super()._call(method, *params)
 
 
-def open_client(config: Config, credentials: Credentials | None = None) -> Api:
-    """Returns the client of Clarify's API; uses no network yet. Raises `CredentialsError`.
-
-    Without `credentials`, the client has those that the configuration names.
-    """
+def open_client(config: Config) -> Api:
+    """Returns the client of Clarify's API; uses no network yet. Raises `CredentialsError`."""
     section = config.clarify
     return _WatchedApi(
-        credentials or Credentials.load(section.credentials, allow_insecure=section.allow_insecure),
+        Credentials.load(section.credentials, allow_insecure=section.allow_insecure),
         timeout=Timeouts(read=section.timeout, write=section.timeout),
         verify=section.ca_file,
         user_agent=f"clarify-connector/{__version__}",

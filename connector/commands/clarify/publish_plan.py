@@ -14,7 +14,8 @@ from typing import Any, Final, NamedTuple
 import click
 import orjson
 
-from connector.clarify import Api, Client, Credentials
+from connector import __version__
+from connector.clarify import Api, Client, Credentials, Timeouts
 from connector.clarify.pacing import Pacing, Retries
 from connector.commands.clarify.connection import one_line_errors
 from connector.commands.clarify.filters import Chosen, matches_all
@@ -34,7 +35,6 @@ from connector.metadata.item_plan import (
 )
 from connector.metadata.item_views import Items
 from connector.observe.logs import configure_logs
-from connector.runtime.client import open_client
 from connector.terminal.progress import bar
 from connector.terminal.tables import write_json, write_table
 from connector.terminal.text import say
@@ -44,6 +44,8 @@ NOTHING_TO_DO: Final = 0
 ERROR: Final = 1
 CHANGES_PENDING: Final = 2
 """The exit statuses."""
+_MOST_SAID: Final = 50
+"""The most lines about things that are not as planned; JSON has all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +87,7 @@ def publish_plan(request: PlanRequest) -> int:
         loaded = Credentials.load(
             request.credentials or config.clarify.credentials, allow_insecure=config.clarify.allow_insecure
         )
-        with open_client(config, loaded) as api:
+        with _open(config, loaded) as api:
             asked = _plan(request, config, api, loaded)
             if request.applies:
                 if reviewed is not None:
@@ -123,6 +125,16 @@ def _plan(request: PlanRequest, config: Config, api: Api, loaded: Credentials) -
             planned.update(len(part))
     place = f"{loaded.api_url}, integration {api.integration}"
     return _Asked(place, api.integration, items, wanted, sorted(lines, key=lambda line: line.input_id))
+
+
+def _open(config: Config, loaded: Credentials) -> Api:
+    section = config.clarify
+    return Api(
+        loaded,
+        timeout=Timeouts(read=section.timeout, write=section.timeout),
+        verify=section.ca_file,
+        user_agent=f"clarify-connector/{__version__}",
+    )
 
 
 def _choose(request: PlanRequest, config: Config, loaded: Credentials, wanted: WantedItems) -> None:
@@ -187,8 +199,7 @@ def _check_still_so(reviewed: Mapping[str, Any], asked: _Asked, file: Path | Non
         if before.get(key) != now.get(key)
         and not PENDING.isdisjoint(line["status"] for line in (before.get(key), now.get(key)) if line)
     ]
-    for key in differing:
-        say(f"{key}: planned {_told(before.get(key))}, now {_told(now.get(key))}", err=True)
+    _say_some([f"{key}: planned {_told(before.get(key))}, now {_told(now.get(key))}" for key in differing])
     if differing:
         raise click.ClickException(
             f"the plan in {file} is outdated ({len(differing)} differences), and nothing was applied: make a new plan"
@@ -235,14 +246,19 @@ def _say_result(asked: _Asked, applied: Applied | None, problem: str) -> None:
         if any(counts[status] for status in PENDING):
             say("nothing was sent; --apply carries out the plan", err=True)
         return
-    for planned, now in applied.outdated:
-        before, after = _told(_line_as_json(planned)), _told(_line_as_json(now))
-        say(f"not applied: {planned.input_id}: planned {before}, now {after}", err=True)
-    for input_id, reason in applied.rejected.items():
-        say(f"rejected: {input_id}: {reason}", err=True)
+    outdated = [(one.input_id, _told(_line_as_json(one)), _told(_line_as_json(now))) for one, now in applied.outdated]
+    _say_some([f"not applied: {key}: planned {before}, now {after}" for key, before, after in outdated])
+    _say_some([f"rejected: {input_id}: {reason}" for input_id, reason in applied.rejected.items()])
     say(f"{applied.published} items published", err=True)
     if problem:
         say(f"Error: the rest was not published: {problem}; the same command goes on with the rest", err=True)
+
+
+def _say_some(texts: Sequence[str]) -> None:
+    for text in texts[:_MOST_SAID]:
+        say(text, err=True)
+    if len(texts) > _MOST_SAID:
+        say(f"… and {len(texts) - _MOST_SAID} more", err=True)
 
 
 def _counts(lines: Sequence[PlanLine]) -> dict[LineStatus, int]:

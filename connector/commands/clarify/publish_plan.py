@@ -139,7 +139,8 @@ def _open(config: Config, loaded: Credentials) -> Api:
 
 def _choose(request: PlanRequest, config: Config, loaded: Credentials, wanted: WantedItems) -> None:
     """Keep only the signals that match the filter of the command line; these exist in Clarify."""
-    with Client(loaded, verify=config.clarify.ca_file) as client:
+    rates = {"admin.selectSignals": config.delivery.metadata_requests_per_second}
+    with Client(loaded, verify=config.clarify.ca_file, rates=rates) as client:
         found = {one.id: one.attributes.input for one in client.iter_signals(request.chosen)}
     if missing := set(request.ids) - found.keys():
         raise click.ClickException(f"no signal with this ID matches the filter: {', '.join(sorted(missing))}")

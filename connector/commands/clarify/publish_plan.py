@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 import threading
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from connector.clarify import Api, Client, Credentials, Timeouts
 from connector.clarify.pacing import Pacing, Retries
 from connector.commands.clarify.connection import one_line_errors
 from connector.commands.clarify.filters import Chosen, matches_all
+from connector.commands.clarify.plan_output import counts_of, line_as_json, say_some, told, write_lines
 from connector.commands.try_out.options import from_capture
 from connector.config.model import Config
 from connector.config.read import load_config
@@ -36,7 +36,7 @@ from connector.metadata.item_plan import (
 from connector.metadata.item_views import Items
 from connector.observe.logs import configure_logs
 from connector.terminal.progress import bar
-from connector.terminal.tables import write_json, write_table
+from connector.terminal.tables import write_json
 from connector.terminal.text import say
 from connector.try_out.wanted_items import WantedItems, wanted_items
 
@@ -44,8 +44,6 @@ NOTHING_TO_DO: Final = 0
 ERROR: Final = 1
 CHANGES_PENDING: Final = 2
 """The exit statuses."""
-_MOST_SAID: Final = 50
-"""The most lines about things that are not as planned; JSON has all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +94,7 @@ def publish_plan(request: PlanRequest) -> int:
     if request.as_json:
         write_json(_as_json(asked, applied, problem), sys.stdout)
     else:
-        _show(asked)
+        write_lines(asked.lines)
     _say_result(asked, applied, problem)
     return _status(asked, applied, problem)
 
@@ -177,10 +175,10 @@ def _apply(asked: _Asked) -> tuple[Applied, str]:
 def _read_plan(file: Path) -> dict[str, Any]:
     try:
         plan = json.loads(file.read_bytes())
-        _ = str(plan["integration"]), [(line["input"], line["status"]) for line in plan["items"]]
+        _ = str(plan["integration"]), [(line["input"], told(line)) for line in plan["items"]]
     except OSError as error:
         raise click.ClickException(f"{file}: {error.strerror or error}") from None
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         raise click.ClickException(f"{file} is no plan: publish --plan CONFIG --json writes one") from None
     found: dict[str, Any] = plan
     return found
@@ -193,82 +191,41 @@ def _check_still_so(reviewed: Mapping[str, Any], asked: _Asked, file: Path | Non
             f"{file} is the plan of integration {reviewed['integration']}, not of {asked.integration}"
         )
     before = {line["input"]: line for line in reviewed["items"]}
-    now = {line.input_id: orjson.loads(orjson.dumps(_line_as_json(line))) for line in asked.lines}
+    now = {line.input_id: orjson.loads(orjson.dumps(line_as_json(line))) for line in asked.lines}
     differing = [
         key
         for key in sorted(before.keys() | now.keys())
         if before.get(key) != now.get(key)
         and not PENDING.isdisjoint(line["status"] for line in (before.get(key), now.get(key)) if line)
     ]
-    _say_some([f"{key}: planned {_told(before.get(key))}, now {_told(now.get(key))}" for key in differing])
+    say_some([f"{key}: planned {told(before.get(key))}, now {told(now.get(key))}" for key in differing])
     if differing:
         raise click.ClickException(
             f"the plan in {file} is outdated ({len(differing)} differences), and nothing was applied: make a new plan"
         )
 
 
-def _told(line: Mapping[str, Any] | None) -> str:
-    if line is None:
-        return "nothing"
-    said = [line["status"].replace("_", " "), line.get("reason") or ""]
-    said += [
-        f"{name} {json.dumps(one['after'], ensure_ascii=False)}" for name, one in (line.get("changes") or {}).items()
-    ]
-    return ", ".join(filter(None, said))
-
-
 # -- showing ---------------------------------------------------------------------------------------
 
 
-def _show(asked: _Asked) -> None:
-    rows = [
-        (line.status.replace("_", " "), line.input_id, line.item or "", _change(line))
-        for line in asked.lines
-        if line.status is not LineStatus.UNCHANGED
-    ]
-    if rows:
-        write_table(("status", "input", "item", "change"), rows, sys.stdout)
-
-
-def _change(line: PlanLine) -> str:
-    is_new = line.item is None
-    said = [line.reason] if line.reason else []
-    for name, (before, after) in line.changes.items():
-        then = json.dumps(after, ensure_ascii=False)
-        said.append(f"{name} {then}" if is_new else f"{name} {json.dumps(before, ensure_ascii=False)} → {then}")
-    return "; ".join(said)
-
-
 def _say_result(asked: _Asked, applied: Applied | None, problem: str) -> None:
-    counts = _counts(asked.lines)
+    counts = counts_of(asked.lines)
     listed = ", ".join(f"{n} {status.replace('_', ' ')}" for status, n in counts.items() if n) or "no items"
     say(f"{listed} ({asked.place})", err=True)
     if applied is None:
         if any(counts[status] for status in PENDING):
             say("nothing was sent; --apply carries out the plan", err=True)
         return
-    outdated = [(one.input_id, _told(_line_as_json(one)), _told(_line_as_json(now))) for one, now in applied.outdated]
-    _say_some([f"not applied: {key}: planned {before}, now {after}" for key, before, after in outdated])
-    _say_some([f"rejected: {input_id}: {reason}" for input_id, reason in applied.rejected.items()])
+    outdated = [(one.input_id, told(line_as_json(one)), told(line_as_json(now))) for one, now in applied.outdated]
+    say_some([f"not applied: {key}: planned {before}, now {after}" for key, before, after in outdated])
+    say_some([f"rejected: {input_id}: {reason}" for input_id, reason in applied.rejected.items()])
     say(f"{applied.published} items published", err=True)
     if problem:
         say(f"Error: the rest was not published: {problem}; the same command goes on with the rest", err=True)
 
 
-def _say_some(texts: Sequence[str]) -> None:
-    for text in texts[:_MOST_SAID]:
-        say(text, err=True)
-    if len(texts) > _MOST_SAID:
-        say(f"… and {len(texts) - _MOST_SAID} more", err=True)
-
-
-def _counts(lines: Sequence[PlanLine]) -> dict[LineStatus, int]:
-    counted = Counter(line.status for line in lines)
-    return {status: counted[status] for status in LineStatus}
-
-
 def _status(asked: _Asked, applied: Applied | None, problem: str) -> int:
-    counts = _counts(asked.lines)
+    counts = counts_of(asked.lines)
     if problem or any(counts[status] for status in WRONG):
         return ERROR
     if applied is not None:
@@ -279,27 +236,16 @@ def _status(asked: _Asked, applied: Applied | None, problem: str) -> int:
 def _as_json(asked: _Asked, applied: Applied | None, problem: str) -> dict[str, object]:
     return {
         "integration": asked.integration,
-        "counts": {str(status): n for status, n in _counts(asked.lines).items()},
-        "items": [_line_as_json(line) for line in asked.lines],
+        "counts": {str(status): n for status, n in counts_of(asked.lines).items()},
+        "items": [line_as_json(line) for line in asked.lines],
         "applied": None
         if applied is None
         else {
             "published": applied.published,
             "outdated": [
-                {"planned": _line_as_json(planned), "now": _line_as_json(now)} for planned, now in applied.outdated
+                {"planned": line_as_json(planned), "now": line_as_json(now)} for planned, now in applied.outdated
             ],
             "rejected": applied.rejected,
             "error": problem or None,
         },
-    }
-
-
-def _line_as_json(line: PlanLine) -> dict[str, object]:
-    return {
-        "input": line.input_id,
-        "status": str(line.status),
-        "reason": line.reason or None,
-        "signal": line.signal,
-        "item": line.item,
-        "changes": {name: {"before": before, "after": after} for name, (before, after) in line.changes.items()},
     }

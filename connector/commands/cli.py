@@ -34,7 +34,7 @@ _COMMANDS: Final = {
     "new-signals": "connector.commands.new_signals:new_signals",
     "preview": "connector.commands.try_out.preview_command:preview",
     "probe": "connector.commands.probe.cli:probe",
-    "publish": "connector.commands.clarify.resources:publish",
+    "publish": "connector.commands.clarify.publish:publish",
     "record": "connector.commands.try_out.record:record",
     "run": "connector.commands.run:run",
     "sandbox": "connector.sandbox.cli:sandbox",

@@ -26,7 +26,7 @@ from connector.mapping.documents.repeats import refuse_repeats
 from connector.mapping.documents.shapes import Shape, flat_of
 from connector.mapping.documents.tolerances import Tolerances
 from connector.mapping.documents.walk import NO_TIME, Walker, Work, leaves, shortened, shown_value
-from connector.mapping.plans import Plan, header_of, item_texts, record_texts, template_text
+from connector.mapping.plans import Plan, header_of, item_texts, nearest, record_texts, template_text
 from connector.mapping.rules.paths import MISSING, lookup
 from connector.mapping.rules.rules import (
     ARRIVAL_TIME,
@@ -336,6 +336,7 @@ class DocumentMapper:
         base = plan
         by_name = rule.dynamic == (ITEM,)
         composed = rule.time.composed is not None
+        looks_around = composed or rule.quality is not None
         for item in items_of(rule, selected):
             seen += 1
             if composed:
@@ -350,7 +351,7 @@ class DocumentMapper:
                 base = self._plans.plan_for(plan, said, named)
             elif base.clock is None:
                 self._plans.set_clock(base)
-            taken = self._take_item(work, record, base, item.value, (*item.outer, *around) if composed else ())
+            taken = self._take_item(work, record, base, item.value, (*item.outer, *around) if looks_around else ())
             if taken >= 0:
                 inside += taken
                 continue
@@ -388,7 +389,7 @@ class DocumentMapper:
             return -1
         rule = plan.rule
         if rule.quality is not None and rule.quality.use != "keep":
-            quality = rule.quality.path.find(obj)
+            quality = nearest(rule.quality.path, obj, outer)
             if quality is not MISSING and not _is_in(quality, rule.quality.good):
                 return -1
         newest_us = work.arrival_us + self._bounds.newest_after_arrival_us
@@ -441,7 +442,7 @@ class DocumentMapper:
             work.rejects[-1] = replace(work.rejects[-1], value=None)
             return
         first = len(work.samples)
-        if rule.quality is not None and not self._good(work, rule.quality, value, place):
+        if rule.quality is not None and not self._good(work, rule.quality, value, outer, place):
             return
         if rule.other_values or rule.values or not rule.expressions:
             self._walker.walk(work, value, "", time_us)
@@ -464,10 +465,15 @@ class DocumentMapper:
         taken = len(work.samples) + len(work.rejects) - taken
         work.filtered = max(0, work.filtered - taken)
 
-    def _good(self, work: Work, quality: Quality, value: object, place: str) -> bool:
+    def _good(self, work: Work, quality: Quality, value: object, outer: tuple[object, ...], place: str) -> bool:
         """Returns whether the values may be taken; if not, they are counted as rejected or filtered."""
-        found = quality.path.find(value)
-        if quality.use in ("keep", "signal") or found is MISSING or _is_in(found, quality.good):
+        if quality.use in ("keep", "signal"):
+            return True
+        found = nearest(quality.path, value, outer)
+        if found is MISSING:
+            self._shared.look_for_quality(work.plan, quality.path, value)
+            return True
+        if _is_in(found, quality.good):
             return True
         values = leaves(value)
         if quality.use == "reject":

@@ -238,7 +238,8 @@ class QualitySection(Section):
 
     path: PathText | None = Field(
         default=None,
-        description="Path of the quality in the payload, or in the item. Required, unless a preset sets it.",
+        description="Path of the quality in the payload; with `iterate` in the item, or else around it. Required, "
+        "unless a preset sets it.",
         examples=["q"],
     )
     good: list[bool | int | float | str] = Field(

@@ -1,0 +1,72 @@
+"""Settings of rules together: each payload ends as its user means it, or is refused with a remedy, and its neighbours
+are mapped."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from tests.mapping_cases import ARRIVAL, outcome
+
+NOON = "2026-05-01T06:00:00Z"
+
+
+@dataclass(frozen=True)
+class Case:
+    rules: str
+    payloads: list[Any]
+    """Payloads of the topic `t`; a text is the payload itself."""
+    samples: list[tuple[str, float]]
+    refused: list[str] = field(default_factory=list)
+    """A part of the text of each dead letter."""
+    said: list[str] = field(default_factory=list)
+    """The kinds of the observations."""
+    time: str = ARRIVAL
+
+
+CASES = {
+    "a quality around the items": Case(
+        "- {topic: t, iterate: v, item_name: n, input: '{item}', quality: {path: q, good: [192]}}",
+        [{"q": 0, "v": [{"n": "a", "x": 1}]}, {"q": 192, "v": [{"n": "a", "x": 2}]}, {"q": 0, "v": [{"n": "a", "x": 3}]}],
+        [("a", 2)],
+    ),
+    "a quality in the item counts before one around it": Case(
+        "- {topic: t, iterate: v, item_name: n, input: '{item}', values: {x: {}}, other_values: filter, quality: {path: q, good: [192]}}",
+        [{"q": 192, "v": [{"n": "a", "x": 1, "q": 0}, {"n": "b", "x": 2}]}] * 2,
+        [("b", 2)] * 2,
+    ),
+    "a quality beside what select takes": Case(
+        "- {topic: t, select: d, quality: {path: q, good: [192]}}",
+        [{"q": 0, "d": {"x": 1}}, {"q": 192, "d": {"x": 2}}],
+        [("t:x", 2)],
+    ),
+    "a quality deeper than the rule says": Case(
+        "- {topic: t, quality: {path: q, good: [192]}}",
+        [{"temp": {"x": 1, "q": 0}}] * 2,
+        [("t:temp.x", 1), ("t:temp.q", 0)] * 2,
+        said=["quality_not_found"],
+    ),
+    "a quality that messages may lack": Case(
+        "- {topic: t, quality: {path: q, good: [192]}}", [{"x": 1}, {"x": 2, "q": 0}], [("t:x", 1)]
+    ),
+}
+
+
+@pytest.mark.parametrize("name", list(CASES))
+def test_together(name: str) -> None:
+    case = CASES[name]
+    found = outcome(
+        [
+            {"topic": "t", "payload_text" if isinstance(one, str) else "payload": one}
+            for one in case.payloads
+        ],
+        case.rules,
+    )
+    assert [(input_id, value) for input_id, _, value in found.samples] == case.samples
+    assert {time for _, time, _ in found.samples} <= {case.time}
+    assert len(found.rejects) == len(case.refused)
+    for part, reject in zip(case.refused, found.rejects, strict=True):
+        assert part in f"{reject.path}: {reject.message}"
+    assert [one.kind for one in found.observations] == case.said

@@ -37,7 +37,7 @@ def combiner_of(section: RuleSection, values: CompiledValues) -> Combiner | None
                 "with dots between them); give it a scale of its own, or another path"
             )
         named.append(one)
-        rule = replace(values.plain[path.dotted], conversion=_afterwards(conversion))
+        rule = replace(values.plain[path.dotted], conversion=_afterwards(conversion, is_scaled=bool(one.in_fields) or conversion.changes_units))
         values.plain[path.dotted] = rule
         further = {".".join((*path.parts, bit)): f"{name}.{bit}" for bit in value.bits}
         if one.marks_limits:
@@ -64,12 +64,13 @@ def after_combining(section: RuleSection) -> Conversion | None:
     """Returns the conversion of the rule's values that is left if they were combined before."""
     conversion = conversion_of(section, None)
     if isinstance(section.scale, FieldSection) or isinstance(section.offset, FieldSection):
-        return _afterwards(conversion or PLAIN)
+        return _afterwards(conversion or PLAIN, is_scaled=True)
     return conversion
 
 
-def _afterwards(conversion: Conversion) -> Conversion:
+def _afterwards(conversion: Conversion, *, is_scaled: bool) -> Conversion:
     return Conversion(
+        scaled_before=is_scaled,
         minimum=conversion.minimum,
         maximum=conversion.maximum,
         out_of_range=conversion.out_of_range,

@@ -48,6 +48,28 @@ CASES = {
         [("t:temp.x", 1), ("t:temp.q", 0)] * 2,
         said=["quality_not_found"],
     ),
+    "the mark of a limit, a bare payload": Case(
+        "- {topic: t, format: text, decimal_comma: true, values: {lead: {path: '@', limit: signal}}}",
+        ["<0,05", "0,7"],
+        [("t:lead", 0.05), ("t:lead_limit", -1), ("t:lead", 0.7), ("t:lead_limit", 0)],
+    ),
+    "several signals of a value whose input does not name its path": Case(
+        """
+        - topic: t
+          iterate: v
+          item_name: n
+          input: "{item}"
+          number: auto
+          values: {x: {limit: signal}, w: {bits: {run: 0, heat: 1}, input: "{item}/word"}}
+        """,
+        [{"v": [{"n": "a", "x": "<5", "w": 1}]}] * 2,
+        [("a", 5), ("a/word/run", True), ("a/word/heat", False), ("a_limit", -1)] * 2,
+    ),
+    "bits of a series of a format": Case(
+        "- {topic: t, format: prometheus, values: {value: {bits: {run: 0, heat: 1}}}}",
+        ['m{a="x"} 2'],
+        [("t:m/a:x/run", False), ("t:m/a:x/heat", True)],
+    ),
     "a quality that messages may lack": Case(
         "- {topic: t, quality: {path: q, good: [192]}}", [{"x": 1}, {"x": 2, "q": 0}], [("t:x", 1)]
     ),

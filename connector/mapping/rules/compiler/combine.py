@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from connector.formats.binary.binary import BinaryFormat, LayoutField
-from connector.mapping.documents.combine import LIMIT_SIGNAL, Bits, Combination, Combiner, FieldNumber, Parts, Words
+from connector.mapping.documents.combine import BARE, LIMIT_SIGNAL, Bits, Combination, Combiner, FieldNumber, Parts, Words
+from connector.mapping.rules.compiler.input_ids import further_input_of
+from connector.mapping.rules.compiler.templates import RuleTemplates
 from connector.mapping.rules.compiler.values import CompiledValues, conversion_of
 from connector.mapping.rules.paths import Path, parse_path
 from connector.mapping.rules.rules import template_for
@@ -16,7 +18,7 @@ from connector.mapping.rules.values import PLAIN, Conversion
 _PLACE = "{path}"
 
 
-def combiner_of(section: RuleSection, values: CompiledValues) -> Combiner | None:
+def combiner_of(section: RuleSection, values: CompiledValues, templates: RuleTemplates) -> Combiner | None:
     """Returns what makes the combined values of a rule; None if the rule has none.
 
     The conversions in `values` lose what happens before values are combined, and `values` gets the bits and the signals
@@ -39,17 +41,20 @@ def combiner_of(section: RuleSection, values: CompiledValues) -> Combiner | None
         named.append(one)
         rule = replace(values.plain[path.dotted], conversion=_afterwards(conversion, is_scaled=bool(one.in_fields) or conversion.changes_units))
         values.plain[path.dotted] = rule
-        further = {".".join((*path.parts, bit)): f"{name}.{bit}" for bit in value.bits}
+        if one.marks_limits and not path.parts:
+            values.plain[BARE] = rule
+        further = {".".join((*path.parts, bit)): (f"{name}.{bit}", f"/{bit}") for bit in value.bits}
         if one.marks_limits:
-            further[path.dotted + LIMIT_SIGNAL] = name + LIMIT_SIGNAL
+            place = (path.dotted or BARE) + LIMIT_SIGNAL
+            further[place] = (name + LIMIT_SIGNAL, LIMIT_SIGNAL)
         no_unit = None if section.unit is None else template_for((), "")
-        for place, called in further.items():
-            values.plain.setdefault(
-                place,
-                replace(
-                    rule, conversion=PLAIN, thinning=None, unit=no_unit, named=None if value.path is None else called
-                ),
+        for place, (called, end) in further.items():
+            own = section.values.get(place)
+            put = further_input_of(section, value.input if own is None or own.input is None else own.input, end, templates)
+            made = replace(
+                rule, conversion=PLAIN, thinning=None, unit=no_unit, named=None if value.path is None else called
             )
+            values.plain[place] = replace(values.plain.get(place, made), input=put)
     others = None
     if isinstance(section.scale, FieldSection) or isinstance(section.offset, FieldSection):
         conversion = conversion_of(section, None) or PLAIN

@@ -92,7 +92,7 @@ def compile_rule(
     names_of_items = [section.item_name] if isinstance(section.item_name, str) else section.item_name or []
     templates = RuleTemplates(tuple(names), items=bool(section.iterate or section.parallel))
     values = values_of(section, templates)
-    combiner = combiner_of(section, values)
+    combiner = combiner_of(section, values, templates)
     has_values = not section.skip and section.describes is None
     tag_source = tags_of(section.tags or tags, templates) if has_values else None
     if sparkplug is not None and tag_source is not None and tag_source.unknown == "dead_letter":

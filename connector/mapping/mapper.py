@@ -367,6 +367,7 @@ class Mapper:
         if (found := self._held(plan)) is not None:
             return self._refused(found)
         result: Mapped | None = None
+        fields: DecodedFields | None = None
         several = 0
         try:
             documents, keys_repeat = decoded.by(rule.format)
@@ -387,7 +388,10 @@ class Mapper:
             decoded.failed(rule.format)
             if error.reason is Reason.INVALID_JSON and is_no_value(record.payload or b""):
                 return Mapped(filtered=1, skipped=True, why="unavailable")
-            result = _joined(result or Mapped(), _unreadable(error, record.payload or b""))
+            if fields is not None and fields.failed:  # what the rule looks for was in these fields
+                result = _joined(result or Mapped(), Mapped(rejects=fields.rejects))
+            else:
+                result = _joined(result or Mapped(), _unreadable(error, record.payload or b""))
         else:
             result = _with_unread(result, rule, decoded, keys_repeat)
         if several > 1 and result is not None and not rule.shared_inputs:

@@ -70,6 +70,50 @@ CASES = {
         ['m{a="x"} 2'],
         [("t:m/a:x/run", False), ("t:m/a:x/heat", True)],
     ),
+    "a series without values costs nothing": Case(
+        "- preset: data_frame\n  topic: t",
+        [
+            {"times": [NOON], "series": {"a": [1], "b": None, "c": [None]}},
+            {"times": [NOON], "series": {}},
+            {"times": [NOON], "series": {"b": None}},
+        ],
+        [("a", 1)],
+        time=NOON,
+    ),
+    "bytes as a list of numbers": Case(
+        "- {topic: t, decode: {path: d, format: {type: binary, fields: [{name: x, type: u16}]}}}",
+        [{"d": [1, 2], "y": 3}],
+        [("t:y", 3)],
+        refused=["d: decode: a list, where a text should be; encoding: bytes reads a list"],
+    ),
+    "bytes of Node-RED": Case(
+        "- {topic: t, decode: {path: d.data, encoding: bytes, format: {type: binary, fields: [{name: x, type: u16}]}}}",
+        [{"d": {"type": "Buffer", "data": [1, 2]}}],
+        [("t:d.data.x", 258)],
+    ),
+    "an array in a text that cannot be read": Case(
+        "- {topic: t, decode: s, parallel: [s], input: '{path}', time: {field: ts, step: 1ms}}",
+        [{"ts": NOON, "s": "1,2"}],
+        [],
+        refused=["s: decode: not JSON"],
+    ),
+    "the list around numbers names them": Case(
+        "- {topic: t, iterate: [ch, s], item_name: n, input: '{item}', time: ts}",
+        [{"ts": NOON, "ch": [{"n": "x", "s": [1]}, {"n": "y", "s": [3]}]}],
+        [("x", 1), ("y", 3)],
+        time=NOON,
+    ),
+    "the list around arrays names them": Case(
+        "- {topic: t, iterate: ch, parallel: [s], item_name: n, input: '{item}', time: arrival, shared_inputs: true}",
+        [{"ch": [{"n": "x", "s": [1]}, {"n": "y", "s": [3]}]}],
+        [("x", 1), ("y", 3)],
+    ),
+    "no object around an object names it": Case(
+        "- {topic: t, iterate: [ch, s], item_name: n, input: '{item}'}",
+        [{"ch": [{"n": "x", "s": [{"v": 1}]}]}],
+        [],
+        refused=["item_name"],
+    ),
     "a quality that messages may lack": Case(
         "- {topic: t, quality: {path: q, good: [192]}}", [{"x": 1}, {"x": 2, "q": 0}], [("t:x", 1)]
     ),

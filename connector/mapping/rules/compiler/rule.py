@@ -173,6 +173,11 @@ def _decoding(section: RuleSection, build: BuildFormat | None) -> tuple[DecodeSt
     if build is None:
         return ()
     return tuple(
-        DecodeStep(parse_parts(step.path), tuple(step.encoding), build(step.format or JsonFormatSection(), "none"))
+        DecodeStep(
+            parse_parts(step.path),
+            tuple(step.encoding),
+            build(step.format or JsonFormatSection(), "none"),
+            keeps_objects=step.encoding == ["text"] and (step.format is None or step.format.type in ("json", "ndjson")),
+        )
         for step in section.decode
     )

@@ -402,6 +402,8 @@ def _try(drafted: Draft) -> dict[int, _Tried]:
             tried[number].took += 1
             if number != own:
                 tried[own].elsewhere[id(drafted.rules[number])] = None
+            if not (mapped.samples or mapped.rejects) and mapped.why != "metadata":
+                tried[own].silent[record.topic] = None
             tried[number].nothing_by_design += mapped.why in ("null", "unavailable")
             tried[number].shared = tried[number].shared or mapping.shared(source, record.topic)
             tried[number].inputs.update(dict.fromkeys(input_id for input_id, _, _ in mapped.samples))
@@ -425,6 +427,12 @@ def _conclude(drafted: Draft, tried: Mapping[int, _Tried]) -> None:
             listed = ", ".join(map(str, sorted(numbers[other] for other in found.elsewhere)))
             rule.notes.append(f"some topics of this kind are taken by rule {listed}, which stands before this rule")
         rule.notes += [f"CAREFUL: {one.text}; {one.remedy}" for one in found.observed if one.kind in _SAID]
+        if found.silent and "preset" in rule.settings:
+            rule.notes.append(
+                f"{'' if found.inputs else 'CAREFUL: '}the preset takes no value from the messages of "
+                f"{len(found.silent)} {'topic' if len(found.silent) == 1 else 'topics'}, such as "
+                f"{next(iter(found.silent))}; if they have values that you want, write a rule for them above this rule"
+            )
         if found.reason is not None:
             rule.notes.append(f"{'some' if found.inputs else 'all'} data is rejected: {found.reason}")
 
@@ -437,6 +445,8 @@ class _Tried:
     nothing_by_design: int = 0
     """The number of messages without a value, by design of the device: null, an empty list."""
     inputs: dict[str, None] = field(default_factory=dict)
+    silent: dict[str, None] = field(default_factory=dict)
+    """The topics of messages that gave neither samples nor rejects."""
     reason: str | None = None
     shared: SharedTopic | None = None
     """The fields that distinguish devices on a shared topic of the rule; None if no topic is shared."""

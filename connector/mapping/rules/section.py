@@ -379,7 +379,7 @@ PresetName: TypeAlias = Annotated[
 _NO_FOLDER: Final = Presets()
 _WITH_DESCRIBES: Final = {
     *("topic", "key", "headers", "when", "format", "compression", "prepare", "select", "iterate", "parallel"),
-    *("item_name", "describes", "preset", "base"),
+    *("item_name", "decode", "describes", "preset", "base"),
 }
 """The settings of a rule with `describes`; all others are for values."""
 _ATTRIBUTES: Final = ("name", "description", "unit")

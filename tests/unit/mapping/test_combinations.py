@@ -17,12 +17,13 @@ NOON = "2026-05-01T06:00:00Z"
 class Case:
     rules: str
     payloads: list[Any]
-    """Payloads of the topic `t`; a text is the payload itself."""
+    """Payloads of the topic; a text is the payload itself."""
     samples: list[tuple[str, float]]
     refused: list[str] = field(default_factory=list)
     """A part of the text of each dead letter."""
     said: list[str] = field(default_factory=list)
     """The kinds of the observations."""
+    topic: str = "t"
     time: str = ARRIVAL
 
 
@@ -114,6 +115,34 @@ CASES = {
         [],
         refused=["item_name"],
     ),
+    "ChirpStack without a codec": Case(
+        """
+        - preset: chirpstack
+          decode: {path: data, encoding: base64, format: {type: binary, fields: [{name: x, type: u16}]}}
+        """,
+        [{"time": NOON, "deviceInfo": {"deviceName": "d", "applicationName": "x"}, "data": "AQI=", "rxInfo": [{"rssi": -70}]}],
+        [("ac/x", 258), ("ac/rssi", -70)],
+        topic="application/1/device/ac/event/up",
+        time=NOON,
+    ),
+    "The Things Stack without a codec": Case(
+        """
+        - preset: the_things_stack
+          decode:
+            path: uplink_message.frm_payload
+            encoding: base64
+            format: {type: binary, fields: [{name: x, type: u16}]}
+        """,
+        [
+            {
+                "end_device_ids": {"application_ids": {"application_id": "a"}},
+                "uplink_message": {"received_at": NOON, "frm_payload": "AQI=", "rx_metadata": [{"rssi": -70}]},
+            }
+        ],
+        [("a/d/x", 258), ("a/d/rssi", -70)],
+        topic="v3/a@t/devices/d/up",
+        time=NOON,
+    ),
     "a quality that messages may lack": Case(
         "- {topic: t, quality: {path: q, good: [192]}}", [{"x": 1}, {"x": 2, "q": 0}], [("t:x", 1)]
     ),
@@ -125,7 +154,7 @@ def test_together(name: str) -> None:
     case = CASES[name]
     found = outcome(
         [
-            {"topic": "t", "payload_text" if isinstance(one, str) else "payload": one}
+            {"topic": case.topic, "payload_text" if isinstance(one, str) else "payload": one}
             for one in case.payloads
         ],
         case.rules,

@@ -617,3 +617,21 @@ def test_numbers_in_text_are_read_where_they_are_certain() -> None:
         "up": {"number": "duration"},
         "down": {"number": "duration"},
     }
+
+
+@pytest.mark.parametrize(
+    ("topics", "said"),
+    [
+        (("tele/x/S1",), "CAREFUL: the preset takes no value from the messages of 1 topic, such as tele/x/S1"),
+        (("tele/x/SENSOR", "tele/x/S1", "tele/x/S2"), "the preset takes no value from the messages of 2 topics"),
+        (("tele/x/SENSOR",), ""),
+    ],
+)
+def test_what_a_preset_leaves_out_is_said(topics: tuple[str, ...], said: str) -> None:
+    observed = Observed()
+    for number, topic in enumerate(topics, 1):
+        observed.add("", Record(topic, OBJECT, NOW), number)
+    [rule] = draft(observed, SOURCE).rules
+    found = [note for note in rule.notes if "takes no value" in note]
+    assert rule.settings == {"preset": "tasmota"}
+    assert [note[: len(said)] for note in found] == ([said] if said else [])

@@ -153,6 +153,15 @@ def test_a_value_that_the_rule_converts_has_not_the_unit_of_the_payload(more: di
         assert (found.name, found.unit) == ("Oil pressure", more.get("unit", ""))
 
 
+def test_a_description_in_a_text_of_its_message_is_decoded() -> None:
+    using = mapper({**NAMES, "decode": "said", "iterate": "said.tags"}, VALUES)
+    take(using, {"said": json.dumps(OIL), "about": "Line 7"}, "meta/l7")
+    take(using, {"oil": 4.2}, "plant/l7")
+    assert described(using) == {"plant/l7:oil": OIL_SAID}
+    (reject,) = take(using, {"said": "{"}, "meta/l7").rejects
+    assert "decode: not JSON" in reject.message
+
+
 @pytest.mark.parametrize(("row", "unit"), [("0,1;", ""), ("0,1;kPa", "kPa"), (";", "bar")])
 def test_a_value_that_a_tag_list_scales_has_not_the_unit_of_the_payload(row: str, unit: str) -> None:
     using = mapper(NAMES, {**VALUES, "tags": {"file": "tags.csv"}})

@@ -143,6 +143,12 @@ CASES = {
         topic="v3/a@t/devices/d/up",
         time=NOON,
     ),
+    "a day of Excel with as many digits as a cell shows": Case(
+        "- {topic: t, time: {field: at, format: excel, zone: Europe/Oslo}}",
+        [{"at": 46143.3333333333, "x": 1}],
+        [("t:x", 1)],
+        time=NOON,
+    ),
     "a quality that messages may lack": Case(
         "- {topic: t, quality: {path: q, good: [192]}}", [{"x": 1}, {"x": 2, "q": 0}], [("t:x", 1)]
     ),

@@ -358,6 +358,15 @@ class Mapper:
             result = self._with_rest(result, rest)
         return _with_why(result, "skipped" if skipped else "left_out")
 
+    def paths_with_input(self) -> dict[int, set[str]]:
+        """Returns number of a rule → the paths in its payloads that have got input IDs so far."""
+        found: dict[int, set[str]] = {}
+        for plan in self._plans.all():
+            if plan.rule.number is not None:
+                paths = (path for path, input_id in plan.ids.items() if input_id is not None)
+                found.setdefault(plan.rule.number, set()).update(paths)
+        return found
+
     def _by_rule(
         self, rule: Rule, plan: Plan, record: Record, named: Mapping[str, str], decoded: Decoded
     ) -> Mapped | None:

@@ -30,7 +30,11 @@ class Case:
 CASES = {
     "a quality around the items": Case(
         "- {topic: t, iterate: v, item_name: n, input: '{item}', quality: {path: q, good: [192]}}",
-        [{"q": 0, "v": [{"n": "a", "x": 1}]}, {"q": 192, "v": [{"n": "a", "x": 2}]}, {"q": 0, "v": [{"n": "a", "x": 3}]}],
+        [
+            {"q": 0, "v": [{"n": "a", "x": 1}]},
+            {"q": 192, "v": [{"n": "a", "x": 2}]},
+            {"q": 0, "v": [{"n": "a", "x": 3}]},
+        ],
         [("a", 2)],
     ),
     "a quality in the item counts before one around it": Case(
@@ -120,7 +124,14 @@ CASES = {
         - preset: chirpstack
           decode: {path: data, encoding: base64, format: {type: binary, fields: [{name: x, type: u16}]}}
         """,
-        [{"time": NOON, "deviceInfo": {"deviceName": "d", "applicationName": "x"}, "data": "AQI=", "rxInfo": [{"rssi": -70}]}],
+        [
+            {
+                "time": NOON,
+                "deviceInfo": {"deviceName": "d", "applicationName": "x"},
+                "data": "AQI=",
+                "rxInfo": [{"rssi": -70}],
+            }
+        ],
         [("ac/x", 258), ("ac/rssi", -70)],
         topic="application/1/device/ac/event/up",
         time=NOON,
@@ -159,10 +170,7 @@ CASES = {
 def test_together(name: str) -> None:
     case = CASES[name]
     found = outcome(
-        [
-            {"topic": case.topic, "payload_text" if isinstance(one, str) else "payload": one}
-            for one in case.payloads
-        ],
+        [{"topic": case.topic, "payload_text" if isinstance(one, str) else "payload": one} for one in case.payloads],
         case.rules,
     )
     assert [(input_id, value) for input_id, _, value in found.samples] == case.samples

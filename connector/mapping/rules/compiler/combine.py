@@ -5,7 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 
 from connector.formats.binary.binary import BinaryFormat, LayoutField
-from connector.mapping.documents.combine import BARE, LIMIT_SIGNAL, Bits, Combination, Combiner, FieldNumber, Parts, Words
+from connector.mapping.documents.combine import (
+    BARE,
+    LIMIT_SIGNAL,
+    Bits,
+    Combination,
+    Combiner,
+    FieldNumber,
+    Parts,
+    Words,
+)
 from connector.mapping.rules.compiler.input_ids import further_input_of
 from connector.mapping.rules.compiler.templates import RuleTemplates
 from connector.mapping.rules.compiler.values import CompiledValues, conversion_of
@@ -39,7 +48,10 @@ def combiner_of(section: RuleSection, values: CompiledValues, templates: RuleTem
                 "with dots between them); give it a scale of its own, or another path"
             )
         named.append(one)
-        rule = replace(values.plain[path.dotted], conversion=_afterwards(conversion, is_scaled=bool(one.in_fields) or conversion.changes_units))
+        rule = replace(
+            values.plain[path.dotted],
+            conversion=_afterwards(conversion, is_scaled=bool(one.in_fields) or conversion.changes_units),
+        )
         values.plain[path.dotted] = rule
         if one.marks_limits and not path.parts:
             values.plain[BARE] = rule
@@ -50,7 +62,9 @@ def combiner_of(section: RuleSection, values: CompiledValues, templates: RuleTem
         no_unit = None if section.unit is None else template_for((), "")
         for place, (called, end) in further.items():
             own = section.values.get(place)
-            put = further_input_of(section, value.input if own is None or own.input is None else own.input, end, templates)
+            put = further_input_of(
+                section, value.input if own is None or own.input is None else own.input, end, templates
+            )
             made = replace(
                 rule, conversion=PLAIN, thinning=None, unit=no_unit, named=None if value.path is None else called
             )

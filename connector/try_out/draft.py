@@ -27,6 +27,8 @@ from connector.try_out.observed import Observed
 from connector.try_out.shapes import (
     bare_states,
     elements_at,
+    factors_of,
+    fraction_beside,
     items_rule,
     keys_of_times,
     numbers_of,
@@ -326,6 +328,11 @@ def _shaping(rule: DraftRule) -> None:
         assert isinstance(named, dict)  # noqa: S101 - set above, if at all
         named.update(numbers)
         rule.notes.append(f"numbers in the text of {', '.join(numbers)}")
+        if limited := [path for path, settings in numbers.items() if "limit" in settings]:
+            rule.notes.append(f"limits such as <0.05 in {', '.join(limited)} are stored as values; or limit: signal")
+    if items is None and (scale := factors_of(documents)) is not None:
+        rule.settings["scale"] = scale
+        rule.notes.append("the fields NAME_SF have the power of ten of the values, as in SunSpec")
     joined = time_in_two_fields(documents)
     if joined is not None:
         rule.settings["time"] = joined
@@ -346,6 +353,10 @@ def _timing(rule: DraftRule) -> None:
         return
     if not found.known:
         rule.settings["time"] = found.path
+    if found.unit == "epoch in seconds" and (fraction := fraction_beside(documents, found.path)) is not None:
+        rule.settings["time"] = {"field": found.path, "plus": {"path": fraction[0], "unit": fraction[1]}}
+        rule.notes.append(f"the time is in two fields, {found.path} and {fraction[0]}")
+        return
     path = parse_path(found.path)
     texts = [text for document in documents if (text := path.find(document)) is not MISSING]
     written = written_time(texts, record.received_us or record.time_us)
@@ -427,6 +438,13 @@ def _conclude(drafted: Draft, tried: Mapping[int, _Tried]) -> None:
             listed = ", ".join(map(str, sorted(numbers[other] for other in found.elsewhere)))
             rule.notes.append(f"some topics of this kind are taken by rule {listed}, which stands before this rule")
         rule.notes += [f"CAREFUL: {one.text}; {one.remedy}" for one in found.observed if one.kind in _SAID]
+        if (
+            place := next((one for one in found.inputs if one.endswith(".2")), None)
+        ) and "iterate" not in rule.settings:
+            rule.notes.append(
+                f"CAREFUL: each place of a list becomes a signal, such as {place!r}; if the list has readings one "
+                "after the other, or bytes, docs/mapping.md has the rule (parallel with time.step; decode)"
+            )
         if found.silent and "preset" in rule.settings:
             rule.notes.append(
                 f"{'' if found.inputs else 'CAREFUL: '}the preset takes no value from the messages of "

@@ -42,6 +42,8 @@ _MOST_FIELDS: Final = 16
 _MOST_SAMPLES: Final = 256
 _MOST_TOPICS: Final = 10_000
 _MOST_PLACES: Final = 1_000
+_MEMBER: Final = "*"
+"""Stands for each member of an object that is an object itself."""
 _LONGEST_TEXT: Final = 200
 _WATCH_BYTES: Final = 3_000
 _MANY_TEXTS: Final = 5
@@ -304,8 +306,10 @@ class SharedTopics:
 
 
 def _quality_rule(place: str) -> str:
-    """Returns the part of a rule that reads the quality at `place`; after a dot, the quality is in items of a list."""
+    """Returns the part of a rule that reads the quality at `place`; after a dot, the quality is in items."""
     items, dot, inside = place.partition(".")
+    if items == _MEMBER:
+        return f'iterate: "@", quality: {{path: {inside}, good: [...], bad: drop}}'
     quality = f"quality: {{path: {inside if dot else place}, good: [...], bad: drop}}"
     return f"iterate: {dumps(items)}, item_name: ..., {quality}" if dot else quality
 
@@ -373,7 +377,7 @@ def _text(key: str, value: object) -> tuple[str, bool, bool] | None:
 
 
 def _quality_fields(document: object) -> Iterator[tuple[str, object]]:
-    """Yields (key, value) of the fields that seem to be qualities, in an object and in the objects of its lists."""
+    """Yields (key, value) of the fields that seem to be qualities, in an object and in its inner objects."""
     if type(document) is list:
         yield from _qualities_of("@", document)
     if type(document) is not dict:
@@ -383,6 +387,8 @@ def _quality_fields(document: object) -> Iterator[tuple[str, object]]:
             yield key, value
         elif type(value) is list:
             yield from _qualities_of(key, value)
+        elif type(value) is dict:
+            yield from ((f"{_MEMBER}.{inner}", one) for inner, one in value.items() if _is_quality(inner, one))
 
 
 def _qualities_of(key: str, items: list[object]) -> Iterator[tuple[str, object]]:

@@ -38,7 +38,15 @@ CASES = {
         [("a", 2)],
     ),
     "a quality in the item counts before one around it": Case(
-        "- {topic: t, iterate: v, item_name: n, input: '{item}', values: {x: {}}, other_values: filter, quality: {path: q, good: [192]}}",
+        """
+        - topic: t
+          iterate: v
+          item_name: n
+          input: "{item}"
+          values: {x: {}}
+          other_values: filter
+          quality: {path: q, good: [192]}
+        """,
         [{"q": 192, "v": [{"n": "a", "x": 1, "q": 0}, {"n": "b", "x": 2}]}] * 2,
         [("b", 2)] * 2,
     ),
@@ -159,6 +167,12 @@ CASES = {
         [{"at": 46143.3333333333, "x": 1}],
         [("t:x", 1)],
         time=NOON,
+    ),
+    "qualities beside values in objects": Case(
+        "- {topic: t}",
+        [{"a": {"x": 1, "q": 192}}, {"a": {"x": 2, "q": 0}}],
+        [("t:a.x", 1), ("t:a.q", 192), ("t:a.x", 2), ("t:a.q", 0)],
+        said=["quality_not_read"],
     ),
     "a quality that messages may lack": Case(
         "- {topic: t, quality: {path: q, good: [192]}}", [{"x": 1}, {"x": 2, "q": 0}], [("t:x", 1)]

@@ -635,3 +635,34 @@ def test_what_a_preset_leaves_out_is_said(topics: tuple[str, ...], said: str) ->
     found = [note for note in rule.notes if "takes no value" in note]
     assert rule.settings == {"preset": "tasmota"}
     assert [note[: len(said)] for note in found] == ([said] if said else [])
+
+
+@pytest.mark.parametrize(
+    ("payload", "settings", "note"),
+    [
+        (
+            {"lead": "<0,05", "pH": "7,1"},
+            {"values": {"lead": {"number": "auto", "limit": "value"}, "pH": {"number": "auto"}}},
+            "limits such as <0.05 in lead",
+        ),
+        ({"Cl": ">100"}, {"values": {"Cl": {"limit": "value"}}}, "limits such as <0.05 in Cl"),
+        ({"W": 12345, "W_SF": -1}, {"scale": {"path": "{path}_SF", "power_of_ten": True}}, "power of ten"),
+        (
+            {"W": 12345, "W_SF": -1, "Hz": 50},
+            {"scale": {"path": "{path}_SF", "power_of_ten": True, "default": 0}},
+            "power of ten",
+        ),
+        (
+            {"sec": 1790000000, "nanosec": 5_000_000, "v": 1},
+            {"time": {"field": "sec", "plus": {"path": "nanosec", "unit": "ns"}}},
+            "the time is in two fields",
+        ),
+        ({"acc": [0.1, 0.2, 0.3]}, {}, "CAREFUL: each place of a list becomes a signal, such as 't:acc.2'"),
+    ],
+)
+def test_a_shape_has_its_rule_or_a_word(payload: object, settings: dict[str, object], note: str) -> None:
+    observed = Observed()
+    observed.add("", Record("t", json.dumps(payload).encode(), NOW), 1)
+    [rule] = draft(observed, SOURCE).rules
+    assert rule.settings == {"topic": "t", **settings}
+    assert any(one.startswith(note) or note in one for one in rule.notes)

@@ -131,7 +131,8 @@ def test_rules_say_what_they_took(folder: Path) -> None:
 
 
 def test_values_that_no_message_had_are_named(folder: Path) -> None:
-    values = "temp: {unit: °C}\n        tmep: {scale: 0.1}\n        hot: {path: 'temp > `3`'}\n        cold: {path: 'x > `3`'}"
+    further = ["tmep: {scale: 0.1}", "hot: {path: 'temp > `3`'}", "cold: {path: 'x > `3`'}"]
+    values = "\n        ".join(["temp: {unit: °C}", *further])
     (folder / "connector.yaml").write_text(CONFIG.replace("temp: {unit: °C}", values), encoding="utf-8")
     said = preview(folder, "--input", folder / "capture.ndjson").stdout
     assert [

@@ -110,6 +110,13 @@ def _ngsi(document: object) -> bool:
     return any(_members(attribute, {"type": str}) and "value" in attribute for attribute in entity.values())
 
 
+def _sitewise(document: object) -> bool:
+    if _members(document, {"type": str, "payload": dict}):
+        return document["type"] == "PropertyValueUpdate"  # type: ignore[index]
+    entries = document.get("entries") if isinstance(document, dict) else None
+    return _members(entries[0] if isinstance(entries, list) and entries else document, {"propertyValues": list})
+
+
 def _members(document: Any, kinds: Mapping[str, type]) -> bool:
     """Whether a document is an object with members of these types, by their keys."""
     return isinstance(document, dict) and all(isinstance(document.get(key), kind) for key, kind in kinds.items())
@@ -139,6 +146,7 @@ VENDORS: Final = (
     Vendor("Home Assistant", ("homeassistant", "homeassistantstatestream"), ("homeassistant/*",)),
     Vendor("Siemens Industrial Edge", ("siemensie",), ("ie/d/*", "ie/m/*")),
     Vendor("Siemens IIH Essentials", ("siemensiih",), (), _with(Topic=str, datapoints=list)),
+    Vendor("AWS IoT SiteWise", ("sitewise",), (), _sitewise),
     Vendor("A gateway of Clarify's data frames", ("dataframe",), (), _with(times=list, series=dict)),
     Vendor("United Manufacturing Hub", ("umh",), ("umh/v1/*",)),
     Vendor("United Manufacturing Hub in Kafka", ("umhkafka",), ("umh.messages",)),

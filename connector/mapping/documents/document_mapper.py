@@ -336,7 +336,7 @@ class DocumentMapper:
         base = plan
         by_name = rule.dynamic == (ITEM,)
         composed = rule.time.composed is not None
-        looks_around = composed or rule.quality is not None
+        looks_out = bool(around) and (composed or rule.quality is not None)
         for item in items_of(rule, selected):
             seen += 1
             if composed:
@@ -351,7 +351,7 @@ class DocumentMapper:
                 base = self._plans.plan_for(plan, said, named)
             elif base.clock is None:
                 self._plans.set_clock(base)
-            taken = self._take_item(work, record, base, item.value, (*item.outer, *around) if looks_around else ())
+            taken = self._take_item(work, record, base, item.value, (*item.outer, *around) if looks_out else item.outer)
             if taken >= 0:
                 inside += taken
                 continue
@@ -389,7 +389,9 @@ class DocumentMapper:
             return -1
         rule = plan.rule
         if rule.quality is not None and rule.quality.use != "keep":
-            quality = nearest(rule.quality.path, obj, outer)
+            quality = rule.quality.path.find(obj)
+            if quality is MISSING:
+                quality = nearest(rule.quality.path, obj, outer)
             if quality is not MISSING and not _is_in(quality, rule.quality.good):
                 return -1
         newest_us = work.arrival_us + self._bounds.newest_after_arrival_us
@@ -449,16 +451,17 @@ class DocumentMapper:
         else:
             work.filtered += leaves(value)
         if rule.expressions:
-            self._find(work, plan, value, time_us)
+            self._find(work, plan, value, outer, time_us)
         if work.no_time is not None:
             _take_back(work, plan, first, work.no_time)
 
-    def _find(self, work: Work, plan: Plan, value: object, time_us: int) -> None:
+    def _find(self, work: Work, plan: Plan, value: object, outer: tuple[object, ...], time_us: int) -> None:
         """Map the values that the rule's expressions find; these values do not count as left out any more."""
         taken = len(work.samples) + len(work.rejects)
         work.plan = plan.for_found()
         for path, name in plan.rule.expressions:
-            found = path.find(value)
+            quality = plan.rule.quality
+            found = nearest(path, value, outer if quality is not None and path == quality.path else ())
             if found is not MISSING:
                 self._walker.walk(work, found, name, time_us)
         work.plan = plan

@@ -174,6 +174,11 @@ CASES = {
         [("t:a.x", 1), ("t:a.q", 192), ("t:a.x", 2), ("t:a.q", 0)],
         said=["quality_not_read"],
     ),
+    "a quality around the items as a signal": Case(
+        "- {topic: t, iterate: v, item_name: n, input: '{item}', quality: {path: q, bad: signal}}",
+        [{"q": 192, "v": [{"n": "a", "x": 1}]}] * 2,
+        [("a", 1), ("a/quality", 192)] * 2,
+    ),
     "a quality that messages may lack": Case(
         "- {topic: t, quality: {path: q, good: [192]}}", [{"x": 1}, {"x": 2, "q": 0}], [("t:x", 1)]
     ),

@@ -48,7 +48,9 @@ WITH_LINE_TIMES: Final = ("influx", "prometheus", "graphite")
 """The formats whose documents have the times of their lines."""
 _ANY_SOURCE: Final = {"type": "mqtt", "url": "mqtts://broker.example.com", "topics": ["#"]}
 _TEXTS: Final = ("number_with_unit", "decimal_comma")
-_SAID: Final = ("quality_not_read", "time_not_read", "items_named_by_guess", "local_time", "time_in_key")
+_SAID: Final = (
+    "quality_not_read", "time_not_read", "items_named_by_guess", "items_by_place", "local_time", "time_in_key",
+)  # fmt: skip
 _DECIMAL_COMMA: Final = re.compile(r"[+-]?\d+,\d+")
 _METER_TIME: Final = re.compile(r"\d{12}[SW]", re.ASCII)
 

@@ -111,9 +111,9 @@ def _ngsi(document: object) -> bool:
 
 
 def _sitewise(document: object) -> bool:
-    if _members(document, {"type": str, "payload": dict}):
-        return document["type"] == "PropertyValueUpdate"  # type: ignore[index]
-    entries = document.get("entries") if isinstance(document, dict) else None
+    if not isinstance(document, dict) or document.get("type") == "PropertyValueUpdate":
+        return _members(document, {"payload": dict})
+    entries = document.get("entries")
     return _members(entries[0] if isinstance(entries, list) and entries else document, {"propertyValues": list})
 
 

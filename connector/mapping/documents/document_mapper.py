@@ -388,12 +388,8 @@ class DocumentMapper:
         if shape is None:
             return -1
         rule = plan.rule
-        if rule.quality is not None and rule.quality.use != "keep":
-            quality = rule.quality.path.find(obj)
-            if quality is MISSING:
-                quality = nearest(rule.quality.path, obj, outer)
-            if quality is not MISSING and not _is_in(quality, rule.quality.good):
-                return -1
+        if rule.quality is not None and rule.quality.use != "keep" and _is_bad(rule.quality, obj, outer):
+            return -1
         newest_us = work.arrival_us + self._bounds.newest_after_arrival_us
         time_us = record.time_us
         if rule.time.kind == FIELD_TIME:
@@ -588,6 +584,13 @@ def _without(item: object, key: str | None) -> object:
 
 def _shape_bytes(keys: Collection[str]) -> int:
     return 1500 + 150 * len(keys) + sum(map(len, keys))
+
+
+def _is_bad(quality: Quality, obj: dict[str, object], outer: tuple[object, ...]) -> bool:
+    found = quality.path.find(obj)
+    if found is MISSING:
+        found = nearest(quality.path, obj, outer)
+    return found is not MISSING and not _is_in(found, quality.good)
 
 
 def _is_in(found: object, good: frozenset[str]) -> bool:

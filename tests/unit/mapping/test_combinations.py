@@ -179,6 +179,17 @@ CASES = {
         [{"q": 192, "v": [{"n": "a", "x": 1}]}] * 2,
         [("a", 1), ("a/quality", 192)] * 2,
     ),
+    "items that only a description tells apart": Case(
+        "- {topic: t}",
+        [{"m": [{"code": "1-0:1.8.0", "x": 1}, {"code": "1-0:2.8.0", "x": 2}]}] * 2,
+        [("t:m.0.x", 1), ("t:m.1.x", 2)] * 2,
+        said=["items_by_place"],
+    ),
+    "items whose places are their names": Case(
+        "- {topic: t}",
+        [{"m": [{"on": True, "x": 1}, {"on": False, "x": 2}]}],
+        [("t:m.0.on", True), ("t:m.0.x", 1), ("t:m.1.on", False), ("t:m.1.x", 2)],
+    ),
     "a quality that messages may lack": Case(
         "- {topic: t, quality: {path: q, good: [192]}}", [{"x": 1}, {"x": 2, "q": 0}], [("t:x", 1)]
     ),

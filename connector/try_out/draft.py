@@ -408,6 +408,7 @@ def _try(drafted: Draft) -> dict[int, _Tried]:
     source = config.sources[0].name
     tried = [_Tried() for _ in drafted.rules]
     for own, rule in enumerate(drafted.rules):
+        told: set[str] = set()
         for record in (record for seen in rule.group.topics for record in seen.records):
             mapped = mapping.map(source, record)
             taken = next((took for took, _ in mapping.shares(source, record, mapped) if took is not None), None)
@@ -415,8 +416,9 @@ def _try(drafted: Draft) -> dict[int, _Tried]:
             tried[number].took += 1
             if number != own:
                 tried[own].elsewhere[id(drafted.rules[number])] = None
-            if not (mapped.samples or mapped.rejects) and mapped.why != "metadata":
-                tried[own].silent[record.topic] = None
+            if mapped.samples or mapped.rejects or mapped.why == "metadata":
+                told.add(record.topic)
+            tried[own].silent[record.topic] = None
             tried[number].nothing_by_design += mapped.why in ("null", "unavailable")
             tried[number].shared = tried[number].shared or mapping.shared(source, record.topic)
             tried[number].inputs.update(dict.fromkeys(input_id for input_id, _, _ in mapped.samples))
@@ -424,6 +426,8 @@ def _try(drafted: Draft) -> dict[int, _Tried]:
                 tried[number].reason = tried[number].reason or mapped.rejects[0].message
             tried[number].observed += mapping.observations
             mapping.observations.clear()
+        for topic in told:
+            tried[own].silent.pop(topic, None)
     return {id(rule): found for rule, found in zip(drafted.rules, tried, strict=True)}
 
 
@@ -466,7 +470,7 @@ class _Tried:
     """The number of messages without a value, by design of the device: null, an empty list."""
     inputs: dict[str, None] = field(default_factory=dict)
     silent: dict[str, None] = field(default_factory=dict)
-    """The topics of messages that gave neither samples nor rejects."""
+    """The topics whose messages gave neither samples nor rejects."""
     reason: str | None = None
     shared: SharedTopic | None = None
     """The fields that distinguish devices on a shared topic of the rule; None if no topic is shared."""

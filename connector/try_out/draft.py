@@ -162,7 +162,7 @@ def _rule(group: TopicGroup, knows: Mapping[str, Collection[str]]) -> DraftRule:
         rule.notes.append(f"{vendor.name} publishes like this")
     _decoding(rule, knows)
     decodes = _decoding_fields(rule)
-    if decodes or group.kind[0] in ("json", "ndjson", "messagepack", "cbor"):
+    if decodes or group.kind[0] in ("json", "ndjson", "messagepack", "cbor", "key_value"):
         _shaping(rule)
     if not decodes and group.kind[0] in ("state", "text", "json"):
         _stating(rule)

@@ -67,6 +67,7 @@ OBJECT = b'{"a": 1}'
         (b"temp;zone=a 21.5 1777615200", "graphite", "none"),
         (b'level=info temp=21.5 msg="all well"\nlevel=warn temp=22', "key_value", "none"),
         (b"T=21.5;H=40;", "key_value", "none"),
+        ("T=21.5°C H=45% pump=on".encode(), "key_value", "none"),
         (b"T:21.5,H:40", "key_value", "none"),
         (b"12:34:56", "text", "none"),
         (b"time: 12:30", "text", "none"),
@@ -666,3 +667,13 @@ def test_a_shape_has_its_rule_or_a_word(payload: object, settings: dict[str, obj
     [rule] = draft(observed, SOURCE).rules
     assert rule.settings == {"topic": "t", **settings}
     assert any(one.startswith(note) or note in one for one in rule.notes)
+
+
+def test_pairs_with_units() -> None:
+    assert rules_for(("t", "T=21.5°C H=45% pump=on".encode())) == [
+        {
+            "topic": "t",
+            "format": {"type": "key_value", "separator": "space", "assign": "="},
+            "values": {"T": {"strip_unit": True}, "H": {"strip_unit": True}},
+        }
+    ]

@@ -362,6 +362,15 @@ class Mapper:
             result = self._with_rest(result, rest)
         return _with_why(result, "skipped" if skipped else "left_out")
 
+    def paths_with_input(self) -> dict[int, set[str]]:
+        """Returns number of a rule → the paths in its payloads that have got input IDs so far."""
+        found: dict[int, set[str]] = {}
+        for plan in self._plans.all():
+            if plan.rule.number is not None:
+                paths = (path for path, input_id in plan.ids.items() if input_id is not None)
+                found.setdefault(plan.rule.number, set()).update(paths)
+        return found
+
     def _by_rule(
         self, rule: Rule, plan: Plan, record: Record, named: Mapping[str, str], decoded: Decoded
     ) -> Mapped | None:
@@ -371,6 +380,7 @@ class Mapper:
         if (found := self._held(plan)) is not None:
             return self._refused(found)
         result: Mapped | None = None
+        fields: DecodedFields | None = None
         several = 0
         try:
             documents, keys_repeat = decoded.by(rule.format)
@@ -391,7 +401,10 @@ class Mapper:
             decoded.failed(rule.format)
             if error.reason is Reason.INVALID_JSON and is_no_value(record.payload or b""):
                 return Mapped(filtered=1, skipped=True, why="unavailable")
-            result = _joined(result or Mapped(), _unreadable(error, record.payload or b""))
+            if fields is not None and fields.failed:  # what the rule looks for was in these fields
+                result = _joined(result or Mapped(), Mapped(rejects=fields.rejects))
+            else:
+                result = _joined(result or Mapped(), _unreadable(error, record.payload or b""))
         else:
             result = _with_unread(result, rule, decoded, keys_repeat)
         if several > 1 and result is not None and not rule.shared_inputs:

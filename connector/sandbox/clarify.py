@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Final
 
 from connector.sandbox.data_query import DataQuery, read_data_query
 from connector.sandbox.evaluate import evaluate
 from connector.sandbox.frames import time_text
 from connector.sandbox.method import Call, Done, Method, Parameter
-from connector.sandbox.queries import laid_out, read_format, read_include, read_query, refuse_if_wrong, selection
+from connector.sandbox.problems import Problems
+from connector.sandbox.queries import ITEMS, laid_out, read_format, read_include, read_query, refuse_if_wrong, selection
 from connector.sandbox.resources import item_resource
 from connector.sandbox.rollups import numeric, states
 from connector.sandbox.series import gap_us, item_samples
 from connector.sandbox.store import ItemRow
 
 _NEW: Final = "1.2alpha1"
+_BEFORE: Final = "1.1beta1"
 _MOST_ITEMS: Final = 1000
 _DEFAULT_ITEMS: Final = 20
 _MOST_SERIES: Final = 50
@@ -25,12 +28,22 @@ _FORMAT: Final = Parameter("format")
 _INTEGRATION: Final = Parameter("integration")
 """The documentation has this parameter in its examples, but in no table of parameters."""
 
+_NAMES_BEFORE: Final = {
+    "data.filter.times.$gte": "data.notBefore",
+    "data.filter.times.$lt": "data.before",
+    "data.filter.times": "data",
+    "valueType": "type",
+}
+"""The names of today → the names of 1.1beta1."""
+
 Series = dict[str, Mapping[int, float]]
 """Series key → time in µs → value."""
 
 
 def select_items(call: Call) -> Done:
     """`clarify.selectItems`: the selected items of the organisation."""
+    if call.params.keys() & {"items", "data"}:
+        return _items_and_data(call)
     query = read_query(call, default=_DEFAULT_ITEMS, most=_MOST_ITEMS)
     read_include(call, ())
     layout = read_format(call, as_list=True)
@@ -39,13 +52,61 @@ def select_items(call: Call) -> Done:
     return Done(selection(call, layout, laid_out([item_resource(row) for row in rows], layout), None, total=total))
 
 
+def _items_and_data(call: Call) -> Done:
+    """`clarify.selectItems` of 1.1beta1: items and their data in one answer.
+
+    Sources: Clarify's JavaScript client, and mock answers of PyClarify 0.3. Assumed: `items` is a map by ID. A part that
+    was not included is null.
+    """
+    problems = call.problems
+    for name in call.params.keys() & {"query", "include", "format"}:
+        problems.add(name, "not together with items and data")
+    wanted = {}
+    parts = {}
+    for name, fields in (("items", ("filter", "limit", "skip")), ("data", ("notBefore", "before", "rollup"))):
+        given = call.params.get(name) or {}
+        if not isinstance(given, dict):
+            problems.add(name, "must be an object")
+            given = {}
+        for field in given.keys() - {"include", *fields}:
+            problems.add(f"{name}.{field}", "unknown parameter")
+        if given.get("include") not in (None, True, False):
+            problems.add(f"{name}.include", "must be true or false")
+        wanted[name] = given.get("include") is True
+        parts[name] = {field: given.get(field) for field in fields}
+    times = {"$gte": parts["data"]["notBefore"], "$lt": parts["data"]["before"]}
+    window = {"filter": {"times": times}, "rollup": parts["data"]["rollup"]}
+    most = _MOST_SERIES if wanted["data"] else _MOST_ITEMS
+    query = read_query(
+        replace(call, params={"items": parts["items"]}), default=_DEFAULT_SERIES, most=most, name="items"
+    )
+    found = Problems()
+    data = read_data_query(replace(call, params={"data": window}, problems=found), data_frame=True)
+    for path, messages in found.messages.items():
+        for message in messages:
+            problems.add(_NAMES_BEFORE.get(path, path), message)
+    refuse_if_wrong(call)
+    rows, _ = query.select(list(call.store.items().values()))
+    items = {
+        row.id: {
+            **{_NAMES_BEFORE.get(name, name): value for name, value in row.attributes.items()},
+            "annotations": dict(row.annotations),
+        }
+        for row in rows
+    }
+    series: Series = {}
+    for row in rows if wanted["data"] else ():
+        series |= _series_of(call, row, data)
+    return Done({"items": items if wanted["items"] else None, "data": frame_of(series, -1) if wanted["data"] else None})
+
+
 def data_frame(call: Call) -> Done:
     """`clarify.dataFrame`: the data of the selected items, as stored or rolled up."""
     # 1.2beta1 refused query.total here; 1.1.2 and 1.2.0 took it.
     with_total = call.version.selector != "1.2beta1"
     query = read_query(call, default=_DEFAULT_SERIES, most=_MOST_SERIES, with_total=with_total)
     data = read_data_query(call, data_frame=True)
-    include = read_include(call, ("item",))
+    include = read_include(call, ITEMS)
     layout = read_format(call, as_list=False)
     refuse_if_wrong(call)
     rows, total = query.select(list(call.store.items().values()))
@@ -92,7 +153,14 @@ METHODS = (
         nickname="select_items",
         aliases=(("clarify.items.select", _NEW),),
         function=select_items,
-        parameters=(Parameter("query"), Parameter("include"), _FORMAT, _INTEGRATION),
+        parameters=(
+            Parameter("query"),
+            Parameter("include"),
+            _FORMAT,
+            _INTEGRATION,
+            Parameter("items", only=_BEFORE),
+            Parameter("data", only=_BEFORE),
+        ),
         rate=10.0,
     ),
     Method(

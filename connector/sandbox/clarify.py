@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import replace
 from typing import Final
 
@@ -55,49 +55,49 @@ def select_items(call: Call) -> Done:
 def _items_and_data(call: Call) -> Done:
     """`clarify.selectItems` of 1.1beta1: items and their data in one answer.
 
-    Sources: Clarify's JavaScript client, and mock answers of PyClarify 0.3. Assumed: `items` is a map by ID. A part that
-    was not included is null.
+    Sources: Clarify's JavaScript client, and mock answers of PyClarify 0.3. Assumed: `items` is a map by ID. What was
+    not included is null.
     """
-    problems = call.problems
     for name in call.params.keys() & {"query", "include", "format"}:
-        problems.add(name, "not together with items and data")
-    wanted = {}
-    parts = {}
-    for name, fields in (("items", ("filter", "limit", "skip")), ("data", ("notBefore", "before", "rollup"))):
-        given = call.params.get(name) or {}
-        if not isinstance(given, dict):
-            problems.add(name, "must be an object")
-            given = {}
-        for field in given.keys() - {"include", *fields}:
-            problems.add(f"{name}.{field}", "unknown parameter")
-        if given.get("include") not in (None, True, False):
-            problems.add(f"{name}.include", "must be true or false")
-        wanted[name] = given.get("include") is True
-        parts[name] = {field: given.get(field) for field in fields}
-    times = {"$gte": parts["data"]["notBefore"], "$lt": parts["data"]["before"]}
-    window = {"filter": {"times": times}, "rollup": parts["data"]["rollup"]}
-    most = _MOST_SERIES if wanted["data"] else _MOST_ITEMS
-    query = read_query(
-        replace(call, params={"items": parts["items"]}), default=_DEFAULT_SERIES, most=most, name="items"
-    )
+        call.problems.add(name, "not together with items and data")
+    with_items, items = _read_part(call, "items", {"filter", "limit", "skip"})
+    with_data, data = _read_part(call, "data", {"notBefore", "before", "rollup"})
+    most = _MOST_SERIES if with_data else _MOST_ITEMS
+    query = read_query(replace(call, params={"items": items}), default=_DEFAULT_SERIES, most=most, name="items")
+    times = {"$gte": data.get("notBefore"), "$lt": data.get("before")}
+    as_now = {"data": {"filter": {"times": times}, "rollup": data.get("rollup")}}
     found = Problems()
-    data = read_data_query(replace(call, params={"data": window}, problems=found), data_frame=True)
+    data_query = read_data_query(replace(call, params=as_now, problems=found), data_frame=True)
     for path, messages in found.messages.items():
         for message in messages:
-            problems.add(_NAMES_BEFORE.get(path, path), message)
+            call.problems.add(_NAMES_BEFORE.get(path, path), message)
     refuse_if_wrong(call)
     rows, _ = query.select(list(call.store.items().values()))
-    items = {
-        row.id: {
-            **{_NAMES_BEFORE.get(name, name): value for name, value in row.attributes.items()},
-            "annotations": dict(row.annotations),
-        }
-        for row in rows
-    }
     series: Series = {}
-    for row in rows if wanted["data"] else ():
-        series |= _series_of(call, row, data)
-    return Done({"items": items if wanted["items"] else None, "data": frame_of(series, -1) if wanted["data"] else None})
+    for row in rows if with_data else ():
+        series |= _series_of(call, row, data_query)
+    shown = {row.id: _item_before(row) for row in rows}
+    return Done({"items": shown if with_items else None, "data": frame_of(series, -1) if with_data else None})
+
+
+def _read_part(call: Call, name: str, fields: Set[str]) -> tuple[bool, Mapping[str, object]]:
+    """(`include` of a part of the parameters of 1.1beta1, its other fields)."""
+    given = call.params.get(name) or {}
+    if not isinstance(given, dict):
+        call.problems.add(name, "must be an object")
+        return False, {}
+    for field in given.keys() - fields - {"include"}:
+        call.problems.add(f"{name}.{field}", "unknown parameter")
+    include = given.get("include")
+    if include not in (None, True, False):
+        call.problems.add(f"{name}.include", "must be true or false")
+    return include is True, {field: given[field] for field in fields & given.keys()}
+
+
+def _item_before(row: ItemRow) -> dict[str, object]:
+    """The view of an item in 1.1beta1."""
+    attributes = {_NAMES_BEFORE.get(name, name): value for name, value in row.attributes.items()}
+    return {**attributes, "annotations": dict(row.annotations)}
 
 
 def data_frame(call: Call) -> Done:

@@ -38,11 +38,10 @@ def pandas_columns(data: Any, time_col: str | None) -> tuple[Any, dict[str, Any]
 
 def _time_column(data: Any) -> Any:
     found = [column for column in data.columns if _are_times(data[column])]
-    named = [column for column in found if str(column).lower() in TIME_COLUMNS]
-    if len(named) == 1:
-        return named[0]
-    if len(found) == 1:
-        return found[0]
+    named = [column for column in found or data.columns if str(column).lower() in TIME_COLUMNS]
+    for candidates in (named, found):
+        if len(candidates) == 1:
+            return candidates[0]
     raise ArgumentError(
         "the times are not clear: set a DatetimeIndex, or name the column with time_col "
         f"(columns of times: {', '.join(map(str, found)) or 'none'})"

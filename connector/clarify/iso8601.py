@@ -50,15 +50,15 @@ def read(instant: object) -> int:
 
     A time without a zone is in the zone of this computer. The size of a number decides whether the number is in seconds
     (up to 2e10), milliseconds, microseconds or nanoseconds since 1970. Raises ArgumentError for a value that is no
-    time, and for years outside 1 to 9999.
+    time, for years outside 1 to 9999, and for a time without a zone in an hour that the clock of this computer repeats
+    or skips. `fold=1` of a datetime means the second time.
     """
     if instant != instant:  # noqa: PLR0124 - NaT of numpy and pandas, and NaN
         raise ArgumentError(f"{instant} is no time: leave out values without a time")
     if isinstance(instant, str):
         instant = _parsed(instant)
     if isinstance(instant, datetime):
-        local = instant.tzinfo or datetime.combine(instant.date(), instant.time()).astimezone().tzinfo
-        return _since_epoch(instant.replace(tzinfo=local), instant.isoformat())
+        return _since_epoch(instant if instant.tzinfo else _in_local_zone(instant), instant.isoformat())
     if isinstance(instant, bool) or not isinstance(instant, int | float):
         to_datetime64 = getattr(instant, "astype", None)  # numpy's times
         if to_datetime64 is None:
@@ -71,6 +71,21 @@ def read(instant: object) -> int:
         if abs(whole) <= largest:
             return _checked(whole * factor + round((instant - whole) * factor))
     return _checked(whole // 1000)
+
+
+def _in_local_zone(naive: datetime) -> datetime:
+    """A time without a zone, with the offset of this computer. Raises ArgumentError if the clock leaves a doubt."""
+    naive = datetime.combine(naive.date(), naive.time())  # the datetimes of pandas are of a class of their own
+    found, later = naive.astimezone(), naive.replace(fold=1).astimezone()
+    if found.tzinfo != later.tzinfo:
+        shown = found.replace(tzinfo=None) == naive
+        if not shown or not naive.fold:
+            raise ArgumentError(
+                f"{naive.isoformat()!r} has no zone, and the clock of this computer "
+                f"{'shows this time twice' if shown else 'never shows this time'}: "
+                "give the times a zone, such as +01:00, or in pandas with tz_localize"
+            )
+    return found
 
 
 def read_all(instants: Iterable[object]) -> list[int]:

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
 def __getattr__(name: str) -> object:
     """Load the client when somebody asks for it: a configuration, for example, needs only `limits`."""
-    if name.islower():  # a module, such as `query`; by way of `names`, `query` would import itself
+    if name.islower() and not name.startswith(
+        "_"
+    ):  # a module, such as `query`; by way of `names`, `query` would import itself
         try:
             return import_module(f"{__name__}.{name}")
         except ModuleNotFoundError:

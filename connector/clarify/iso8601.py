@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from math import isfinite
 from typing import Final
 
 from connector.clarify.errors import ArgumentError
 
-Instant = datetime | str | int | float
-"""A datetime, ISO 8601 text, or a number since 1970 (see `read`)."""
+Instant = datetime | date | str | int | float
+"""A datetime, a date, ISO 8601 text, or a number since 1970 (see `read`)."""
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _NAIVE_EPOCH: Final = datetime(1970, 1, 1)  # noqa: DTZ001 - for formatting, where "Z" is added as text
@@ -48,10 +48,11 @@ def microseconds(instant: Instant) -> int:
 def read(instant: object) -> int:
     """The instant in µs since 1970, read as leniently as Clarify's own Python client reads times.
 
-    A time without a zone is in the zone of this computer. The size of a number decides whether the number is in seconds
-    (up to 2e10), milliseconds, microseconds or nanoseconds since 1970. Raises ArgumentError for a value that is no
-    time, for years outside 1 to 9999, and for a time without a zone in an hour that the clock of this computer repeats
-    or skips. `fold=1` of a datetime means the second time.
+    A time without a zone is in the zone of this computer. A time of numpy is in UTC. A date is the start of the day.
+    The size of a number decides whether the number is in seconds (up to 2e10), milliseconds, microseconds or
+    nanoseconds since 1970. Raises ArgumentError for a value that is no time, for years outside 1 to 9999, and for a
+    time without a zone in an hour that the clock of this computer repeats or skips. `fold=1` of a datetime means the
+    second of two times.
     """
     if instant != instant:  # noqa: PLR0124 - NaT of numpy and pandas, and NaN
         raise ArgumentError(f"{instant} is no time: leave out values without a time")
@@ -59,6 +60,8 @@ def read(instant: object) -> int:
         instant = _parsed(instant)
     if isinstance(instant, datetime):
         return _since_epoch(instant if instant.tzinfo else _in_local_zone(instant), instant.isoformat())
+    if isinstance(instant, date):
+        return read(datetime.combine(instant, time.min))
     if isinstance(instant, bool) or not isinstance(instant, int | float):
         to_datetime64 = getattr(instant, "astype", None)  # numpy's times
         if to_datetime64 is None:

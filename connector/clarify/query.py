@@ -146,7 +146,7 @@ def _comparison(path: str, given: object) -> Comparison:
         return given
     if not isinstance(given, Mapping):
         return Equal(given)  # type: ignore[arg-type]  # checked there
-    if given.keys() <= {"operator", "value"}:
+    if "value" in given and given.keys() <= {"operator", "value"}:
         operator, value = given.get("operator"), given.get("value")
     else:
         operator, value = next(iter(given.items())) if len(given) == 1 else (given, None)

@@ -59,7 +59,7 @@ def read(instant: object) -> int:
     if isinstance(instant, str):
         instant = _parsed(instant)
     if isinstance(instant, datetime):
-        return _since_epoch(instant if instant.tzinfo else _in_local_zone(instant), instant.isoformat())
+        return _since_epoch(instant, instant.isoformat()) if instant.tzinfo else _local(instant)
     if isinstance(instant, date):
         return read(datetime.combine(instant, time.min))
     if isinstance(instant, bool) or not isinstance(instant, int | float):
@@ -76,19 +76,24 @@ def read(instant: object) -> int:
     return _checked(whole // 1000)
 
 
-def _in_local_zone(naive: datetime) -> datetime:
-    """A time without a zone, with the offset of this computer. Raises ArgumentError if the clock leaves a doubt."""
-    naive = datetime.combine(naive.date(), naive.time())  # the datetimes of pandas are of a class of their own
-    found, later = naive.astimezone(), naive.replace(fold=1).astimezone()
-    if found.tzinfo != later.tzinfo:
-        shown = found.replace(tzinfo=None) == naive
-        if not shown or not naive.fold:
+def _local(naive: datetime) -> int:
+    """The µs since 1970 of a time of this computer. Raises ArgumentError if the clock leaves a doubt."""
+    # The datetimes of pandas are of a class of their own; without fractions, a float is exact.
+    whole = datetime.combine(naive.date(), naive.time().replace(microsecond=0, fold=0))
+    try:
+        found, later = whole.timestamp(), whole.replace(fold=1).timestamp()
+    except (ValueError, OverflowError):
+        raise ArgumentError(f"{naive.isoformat()!r} is outside the years 1 to 9999 in UTC") from None
+    if found != later:
+        is_shown = datetime.fromtimestamp(found) == whole  # noqa: DTZ006 - the clock of this computer
+        if not is_shown or not naive.fold:
             raise ArgumentError(
                 f"{naive.isoformat()!r} has no zone, and the clock of this computer "
-                f"{'shows this time twice' if shown else 'never shows this time'}: "
+                f"{'shows this time twice' if is_shown else 'never shows this time'}: "
                 "give the times a zone, such as +01:00, or in pandas with tz_localize"
             )
-    return found
+        found = later
+    return _checked(round(found) * 1_000_000 + naive.microsecond)
 
 
 def read_all(instants: Iterable[object]) -> list[int]:

@@ -102,15 +102,17 @@ class SignalInfo(ApiModel):
     >>> Signal(name="Mill", value_type="enum", enum_values={0: "off", 1: "on"}, labels={"site": ["Oslo"]})
     """
 
-    model_config = ConfigDict(extra="forbid", validate_assignment=True, validate_default=True)
+    model_config = ConfigDict(extra="forbid", validate_assignment=True)
 
     name: str = Field(min_length=1, max_length=NAME_LENGTH)
     description: str = Field(default="", max_length=DESCRIPTION_LENGTH)
     labels: dict[Annotated[str, AfterValidator(_label_key)], list[str]] = Field(default_factory=dict)
-    source_type: Annotated[Literal["measurement", "aggregation", "prediction"], AfterValidator(SourceType)] = (
-        "measurement"
+    source_type: Annotated[
+        Literal["measurement", "aggregation", "prediction"], AfterValidator(SourceType), Field(validate_default=True)
+    ] = "measurement"
+    value_type: Annotated[Literal["numeric", "enum"], AfterValidator(ValueType), Field(validate_default=True)] = (
+        "numeric"
     )
-    value_type: Annotated[Literal["numeric", "enum"], AfterValidator(ValueType)] = "numeric"
     eng_unit: str = Field(default="", max_length=ENG_UNIT_LENGTH)
     enum_values: dict[
         Annotated[int, BeforeValidator(_enum_key)],

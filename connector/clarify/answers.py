@@ -109,6 +109,8 @@ class _SavedAttributes(AnswerModel):
     enum_values: dict[str, str] = Field(default_factory=dict)
     sample_interval: AnsweredDuration = None
     gap_detection: AnsweredDuration = None
+    annotations: None = Field(default=None, exclude=True, repr=False)
+    """Clarify gives annotations in `meta`."""
 
 
 class SavedSignal(_SavedAttributes, SignalInfo):  # type: ignore[misc]  # its types are wider

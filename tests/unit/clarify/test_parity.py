@@ -131,6 +131,7 @@ def test_attributes_are_an_item_and_its_enums(pair: Pair) -> None:
     assert (found.valueType.value, found.sourceType.value) == ("enum", "measurement")
     assert (found.value_type, found.source_type) == (ValueType.enum, SourceType.measurement)
     assert found.gapDetection == timedelta(hours=2)
+    assert found.model_dump(mode="json") == ITEM["attributes"]
     pair.server.calls.clear()
     assert pair.ours.publish_signals({ID: found}).error is None
     assert pair.server.calls[0][1]["itemsBySignal"][ID] == ITEM["attributes"]

@@ -245,6 +245,7 @@ def failure(answer: Answer, *, method: str, stores: bool, hide: Callable[[str], 
     """The error for an answer whose status is not 200. `hide` removes secrets from a text."""
     error = _failure(answer, method=method, stores=stores, hide=hide)
     error.data = answer.excerpt(hide) or None
+    error.said = f"HTTP Response Error: {hide(answer.reason)}"  # the words of Clarify's own client
     return error
 
 

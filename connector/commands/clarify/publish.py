@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import click
 
-from connector.clarify import Client, Item, NotAllowed, SignalResource, query
+from connector.clarify import Client, Item, NotAllowed, SignalInfo, SignalResource, query
 from connector.clarify.limits import PUBLISHED_SIGNALS
 from connector.commands.clarify.connection import clarify_client, connection_options
 from connector.commands.clarify.filters import Chosen, both, matches_all, read_filter, with_filters
@@ -203,8 +203,7 @@ def _item(signal: SignalResource, name: str, labels: Mapping[str, list[str]], *,
     if set("{}") & set(_BRACES.sub("", name)):
         raise click.UsageError(f"--name {name!r} may have {{name}} and {{input}}, nothing else in braces")
     known = {"{name}": attributes.name, "{input}": attributes.input}
-    fields = attributes.model_dump(exclude={"input"})
-    fields |= {
+    fields = {field: getattr(attributes, field) for field in SignalInfo.model_fields} | {
         "name": _BRACES.sub(lambda found: known[found[0]], name),
         "labels": {**attributes.labels, **labels},
         "visible": visible,

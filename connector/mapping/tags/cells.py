@@ -27,7 +27,6 @@ _PAIRS: Final = re.compile(r"[,;|\n]")
 _INTEGER: Final = re.compile(r"\d{1,4}", re.ASCII)
 
 
-
 class CellError(ValueError):
     """A cell cannot be read; `column` is the name of its column."""
 

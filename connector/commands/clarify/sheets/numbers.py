@@ -32,15 +32,17 @@ class Numbers:
         text = text.strip()
         if text in self._no_values:
             return None
-        if _INTEGER.fullmatch(text):
-            return int(text)
         decimals = self.decimals
-        plain: str | None = None
+        if (text.isdigit() or text[0] in "+-") and _INTEGER.fullmatch(text):
+            return int(text)
         if decimals.comma:
-            plain = text.replace(",", ".") if _COMMA.fullmatch(text) else None
-        elif (decimals.comma is False or decimals.points_are_certain) and _POINT.fullmatch(text):
-            plain = text
-        if plain is not None and isfinite(number := float(plain)):
+            if _COMMA.fullmatch(text) and isfinite(number := float(text.replace(",", "."))):
+                return number
+        elif (
+            (decimals.comma is False or decimals.points_are_certain)
+            and _POINT.fullmatch(text)
+            and isfinite(number := float(text))
+        ):
             return number
         try:
             return decimals.number(text)

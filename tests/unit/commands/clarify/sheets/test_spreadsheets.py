@@ -7,6 +7,7 @@ import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Literal
 from zoneinfo import ZoneInfo
 
 import click
@@ -19,7 +20,7 @@ from connector.commands.clarify.sheets.reader import Layout, Reader
 OSLO = ZoneInfo("Europe/Oslo")
 NBSP, THIN, MINUS, QUOTE = "\u00a0", "\u202f", "\u2212", "\u2019"
 TIMES = [datetime(2026, 5, 1, 6), datetime(2026, 5, 13, 18, 30), datetime(2026, 12, 9, 0, 5)]  # noqa: DTZ001 - local
-VALUES = [[1234.5, -0.25], [1234567.125, 7], [None, -12.75]]
+VALUES: list[list[float | None]] = [[1234.5, -0.25], [1234567.125, 7], [None, -12.75]]
 EXPECTED = {
     "a/b": {(time.replace(tzinfo=OSLO), row[0]) for time, row in zip(TIMES, VALUES, strict=True) if row[0] is not None},
     "c": {(time.replace(tzinfo=OSLO), row[1]) for time, row in zip(TIMES, VALUES, strict=True)},
@@ -54,7 +55,7 @@ class Program:
     number: Callable[[float], str]
     encoding: str = "utf-8"
     end: str = "\r\n"
-    quoting: int = csv.QUOTE_MINIMAL
+    quoting: Literal[0, 1] = csv.QUOTE_MINIMAL
     first: str = ""
     heading: str = "a/b"
     trailing: int = 0
@@ -62,7 +63,7 @@ class Program:
 
     def csv(self, times: list[datetime], values: list[list[float | None]]) -> bytes:
         out = io.StringIO()
-        write = csv.writer(out, delimiter=self.delimiter, lineterminator=self.end, quoting=self.quoting).writerow  # type: ignore[call-overload]
+        write = csv.writer(out, delimiter=self.delimiter, lineterminator=self.end, quoting=self.quoting).writerow
         more = [""] * self.trailing
         write(["Time", self.heading, "c", *more])
         for time, row in zip(times, values, strict=True):

@@ -9,7 +9,7 @@ from typing import Annotated, Final, Literal, NamedTuple
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
-from connector.settings import Seconds, Section
+from connector.settings import Seconds, Section, at_home
 
 _UNIX: Final = "unix:"
 _LONGEST_PATH: Final = 100
@@ -31,7 +31,7 @@ class Address(NamedTuple):
     def of(cls, listen: str) -> Address:
         """Return the address in `observe.listen`: HOST:PORT, [IPv6]:PORT or unix:/PATH. Raises ValueError otherwise."""
         if listen.startswith(_UNIX):
-            return cls("localhost", 0, Path(listen.removeprefix(_UNIX)))
+            return cls("localhost", 0, at_home(listen.removeprefix(_UNIX)))
         host, _, port = listen.rpartition(":")
         return cls(host.strip("[]").lower(), int(port))
 

@@ -6,6 +6,7 @@ command says how they are installed.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
@@ -62,6 +63,11 @@ def _checked(
     return callback
 
 
+def _at_home(_context: click.Context, _option: click.Parameter, path: Path | None) -> Path | None:
+    """Return the path with the home folder in place of `~`: shells leave `--store=~/file` as it is."""
+    return None if path is None else Path(os.path.expanduser(path))  # noqa: PTH111 - leaves an unknown ~name as it is
+
+
 @click.command()
 @click.option(
     "--listen",
@@ -74,12 +80,14 @@ def _checked(
 @click.option(
     "--store",
     type=click.Path(dir_okay=False, path_type=Path),
+    callback=_at_home,
     metavar="FILE",
     help="SQLite file that keeps credentials, signals and samples.  [default: memory]",
 )
 @click.option(
     "--credentials-out",
     type=click.Path(dir_okay=False, path_type=Path),
+    callback=_at_home,
     metavar="FILE",
     help="Write a credentials file for clients.  [default: none]",
 )
@@ -99,12 +107,14 @@ def _checked(
 @click.option(
     "--tls-cert",
     type=click.Path(dir_okay=False, path_type=Path),
+    callback=_at_home,
     metavar="FILE",
     help="Serve https with this certificate and its chain, in PEM form; needs --tls-key.  [default: http]",
 )
 @click.option(
     "--tls-key",
     type=click.Path(dir_okay=False, path_type=Path),
+    callback=_at_home,
     metavar="FILE",
     help="The certificate's private key, in PEM form and not encrypted; needs --tls-cert.  [default: http]",
 )

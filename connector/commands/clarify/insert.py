@@ -17,6 +17,7 @@ from connector.commands.clarify.sheets.opened import NAMED_DELIMITERS, Opened, c
 from connector.commands.clarify.sheets.reader import LEARNED_FROM, Layout, Reader
 from connector.commands.clarify.sheets.times import Times
 from connector.commands.clarify.times import ZoneParameter
+from connector.terminal.paths import UserPath
 from connector.terminal.progress import bar
 from connector.terminal.tables import unguarded
 from connector.terminal.text import say
@@ -27,11 +28,11 @@ _INTERRUPTED: Final = 130
 
 @click.command()
 @reaches_clarify
-@click.argument("file", type=click.Path(path_type=Path, allow_dash=True, exists=True, dir_okay=False))
+@click.argument("file", type=UserPath(path_type=Path, allow_dash=True, exists=True, dir_okay=False))
 @click.option("--long", is_flag=True, help="The columns are time, input and value: one value in each line.")
 @click.option("--map", "maps", metavar="HEADING=INPUT", multiple=True,
               help="Input ID of a column, by its heading. HEADING= leaves the column out.")  # fmt: skip
-@click.option("--map-file", type=click.Path(path_type=Path, exists=True, dir_okay=False),
+@click.option("--map-file", type=UserPath(path_type=Path, exists=True, dir_okay=False),
               help="CSV file with the columns heading and input, in place of many --map.")  # fmt: skip
 @click.option("--time-zone", type=ZoneParameter(), help="Time zone of times without a zone, such as Europe/Oslo.")
 @click.option("--date-format", "formats", metavar="FORMAT", multiple=True,

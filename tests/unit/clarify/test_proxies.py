@@ -5,7 +5,6 @@ from __future__ import annotations
 import socket
 import ssl
 import struct
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -145,13 +144,13 @@ def test_a_connection_that_ends_after_an_answer_says_nothing_of_tls(ends: Script
 
 
 @pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, ssl.SSLContext]]:
+def authority(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ssl.SSLContext]:
     ca = trustme.CA()
     path = tmp_path_factory.mktemp("ca") / "ca.pem"
     ca.cert_pem.write_to_path(str(path))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     ca.issue_cert("127.0.0.1").configure_cert(context)
-    yield path, context
+    return path, context
 
 
 def test_authorities_of_the_environment_are_trusted(

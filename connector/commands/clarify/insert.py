@@ -87,6 +87,7 @@ class _Insertion:
         self._skip_bad = skip_bad
         self._stored_to = from_line - 1
         self._samples = 0
+        self._replaced = 0
 
     def run(self) -> None:
         """Check the file, and send its values. Ctrl-C ends the command with status 130."""
@@ -134,7 +135,8 @@ class _Insertion:
                     except ClarifyError as error:
                         raise click.ClickException(self._stopped(str(error))) from None
                 self._stored_to = block.last_line
-                self._samples += block.cells
+                self._samples += block.cells - block.replaced
+                self._replaced += block.replaced
                 seen |= block.series.keys()
                 inserted.update(reader.opened.size - inserted.pos)
         if learned is None:
@@ -142,7 +144,8 @@ class _Insertion:
         if not self._samples:
             raise click.ClickException(self._nothing(reader))
         left_out = f", mistakes left out: {reader.wrong}" if reader.wrong else ""
-        say(f"inserted: {self._samples:,} values, signals: {len(seen):,}{left_out}", err=True)
+        replaced = f", replaced by a later value for the same time: {self._replaced:,}" if self._replaced else ""
+        say(f"inserted: {self._samples:,} values, signals: {len(seen):,}{replaced}{left_out}", err=True)
 
     @contextmanager
     def _reader(self) -> Iterator[Reader]:
@@ -162,7 +165,9 @@ class _Insertion:
 
     def _stopped(self, why: str) -> str:
         if self._stored_to < self._from_line:
-            return f"{why}; nothing is stored"
+            if self._from_line == 1:
+                return f"{why}; nothing is stored"
+            return f"{why}; no further line is stored; continue with --from-line {self._from_line}"
         return (
             f"{why}; all lines up to line {self._stored_to} are stored; continue with --from-line {self._stored_to + 1}"
         )

@@ -46,6 +46,8 @@ class Decimals:
         """Whether the sign is a comma; None: no number says it for certain, or the numbers contradict each other."""
         self.points_are_certain = True
         """Whether `1.234` is 1.234 as long as no number says otherwise. False: such a number is refused."""
+        self.is_of_one_program = False
+        """Whether one program wrote all numbers: beside `4.5`, a `1,234` is 1234. False: it is refused even then."""
         self._certain: dict[str, tuple[int, str]] = {}
         """`comma` and `point` → (line, text) of the first number that has this sign for certain."""
 
@@ -63,7 +65,8 @@ class Decimals:
         sign = decimal_sign(text)
         if sign is None:
             raise ValueError(f"{text[:60]!r} is no number")
-        if sign.endswith("?") and self._said is not None and (sign == "comma?") is not self._said:
+        known = self.comma if self.is_of_one_program else self._said
+        if sign.endswith("?") and known is not None and (sign == "comma?") is not known:
             return float(re.sub("[.,]", "", text))  # the sign is between the thousands
         if sign != "none":
             self._check(text, sign)

@@ -23,6 +23,8 @@ class Block:
 
     last_line: int = 0
     cells: int = 0
+    replaced: int = 0
+    """Values that another value for the same time has replaced."""
     times: dict[int, int] = field(default_factory=dict)
     """Time in µs → row of the time."""
     series: dict[str, list[float | None]] = field(default_factory=dict)
@@ -31,7 +33,7 @@ class Block:
     """Bytes of the times, the names and the values in a request, without those of `null`."""
 
     def add(self, time_us: int, input_id: str, value: float, length: int) -> None:
-        """Add a value; `length` is the number of its characters. A later value for the same time replaces this one."""
+        """Add a value; `length` is the number of its characters. The last value for a time counts."""
         row = self.times.get(time_us)
         if row is None:
             row = self.times[time_us] = len(self.times)
@@ -46,6 +48,7 @@ class Block:
             values.extend([None] * (row - len(values)))
             values.append(value)
         else:
+            self.replaced += values[row] not in (None, value)
             values[row] = value
         self.cells += 1
         self._bytes += length + 1

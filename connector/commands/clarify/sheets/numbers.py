@@ -25,6 +25,7 @@ class Numbers:
     def __init__(self, decimal_comma: bool | None, no_values: Collection[str]) -> None:
         """`decimal_comma` is None to be told apart. `no_values` are the texts that mean that there is no value."""
         self.decimals = Decimals(decimal_comma, "file", "use --decimal-comma or --decimal-point")
+        self.decimals.is_of_one_program = True
         self._no_values = frozenset(("", *no_values))
 
     def read(self, text: str) -> float | None:

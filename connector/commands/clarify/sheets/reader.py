@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import chain, islice
+from itertools import chain, compress, islice
 from typing import BinaryIO, Final
 from zoneinfo import ZoneInfo
 
@@ -75,7 +75,8 @@ class Reader:
         for record in self._records if kept is None else kept:
             times_are_learned = self.times.learn(record.number, record.cells[0])
             if not is_learned:
-                for text in record.cells[2 if self._layout.long else 1 :]:
+                texts = record.cells[2:] if self._layout.long else compress(record.cells[1:], self.inputs)
+                for text in texts:
                     numbers.learn(record.number, text.strip())
             is_learned = numbers.comma is not None
             if is_learned and times_are_learned:

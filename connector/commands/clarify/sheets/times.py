@@ -9,7 +9,7 @@ from typing import Final
 from zoneinfo import ZoneInfo
 
 from connector.commands.clarify.times import at_zone, is_compact, read_time
-from connector.mapping.time.reader import TimeReader
+from connector.mapping.time.reader import AUTO, TimeReader
 from connector.mapping.time.times import TimeError, moment_of_text
 from connector.mapping.time.zones import zone_of
 
@@ -39,7 +39,7 @@ class Times:
         self._zone = zone
         self._rules = None if zone is None else zone_of(zone.key)
         self._formats = formats
-        self._reader = TimeReader(formats, None, None, None, "reject") if formats else None
+        self._reader = TimeReader(formats, None, None, self._rules, "reject") if formats else None
         self._certain: dict[bool, tuple[int, str]] = {}
         """Whether the day is first → (line, text) of the first time that says so for certain."""
         self.are_local = bool(formats) and formats != ("iso8601",)
@@ -81,6 +81,8 @@ class Times:
         plain = text.replace(",", ".") if is_serial else text.translate(_SPACES)
         if is_serial and self._rules is None:
             raise ValueError(f"{text[:40]!r} has no time zone: use --time-zone")
+        if AUTO in self._formats and _NUMBER.fullmatch(plain) and not is_compact(plain):
+            raise ValueError(_too_small(text))
         moment = reader.moment(plain, self._rules)
         if not isinstance(moment, datetime):
             time_us = reader.finished(moment, None, 0)

@@ -309,6 +309,13 @@ def test_headings_are_mapped_to_input_ids(sandbox: SandboxServer, tmp_path: Path
     assert sandbox.samples("map/long") == [(1777615200_000_000, 1)]
 
 
+def test_values_that_replace_each_other_are_counted(sandbox: SandboxServer) -> None:
+    text = "time,twice/a,twice/b\n1777615200,1,5\n1777615200,2,5\n"
+    done = run(sandbox, "insert", "-", stdin=text)
+    assert "inserted: 3 values, signals: 2, replaced by a later value for the same time: 1" in done.stderr
+    assert sandbox.samples("twice/a") == [(1777615200_000_000, 2)]
+
+
 @pytest.mark.parametrize(
     ("text", "options", "said"),
     [

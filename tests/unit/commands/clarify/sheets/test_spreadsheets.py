@@ -169,6 +169,7 @@ def test_a_sheet_without_any_evidence_is_stored_rightly_or_refused_with_its_plac
         ("01.05.2026 06:00;1.234", {}, "'1.234' may be 1,234 or 1234; use --decimal-comma or --decimal-point"),
         ("01.05.2026 06:00;1,234", {}, "use --decimal-comma or --decimal-point"),
         ("01.05.2026 06:00;4,5\n01.05.2026 07:00;4.5", {}, "line 3, column 2 (a): '4.5' has another decimal sign"),
+                ("46143;4,5", {"formats": ("auto",)}, "serial date"),
         ("01.05.2026 06:00;4,5;6", {}, "line 2: 3 columns, but the heading has 2"),
         ('01.05.2026 06:00;"4,5', {}, "line 2: the quotes are wrong"),
     ],
@@ -182,6 +183,13 @@ def test_what_is_not_certain_is_refused_with_a_remedy(lines: str, options: dict[
         assert (problems, found) == ([], {"a": {(TIMES[0].replace(tzinfo=OSLO), 4.5)}})
     else:
         assert said in problems[-1]
+
+
+def test_thousands_beside_decimals() -> None:
+    found, problems = read(b'Time,a\n5/13/2026 6:00,0.5\n5/13/2026 7:00,"1,234"\n')
+    assert (problems, sorted(value for _, value in found["a"])) == ([], [0.5, 1234])
+    found, problems = read(b"Time;a;text\n13/05/2026 6:00;0,5;4.5\n13/05/2026 7:00;1.234;\n", names={"text": ""})
+    assert (problems, sorted(value for _, value in found["a"])) == ([], [0.5, 1234])
 
 
 @pytest.mark.parametrize(

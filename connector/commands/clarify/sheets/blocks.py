@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -32,26 +33,29 @@ class Block:
     _bytes: int = 0
     """Bytes of the times, the names and the values in a request, without those of `null`."""
 
-    def add(self, time_us: int, input_id: str, value: float, length: int) -> None:
-        """Add a value; `length` is the number of its characters. The last value for a time counts."""
+    def add(self, time_us: int, found: Iterable[tuple[str, float, int]]) -> None:
+        """Add (input ID, value, number of its characters) of one time. The last value for a time counts."""
         row = self.times.get(time_us)
         if row is None:
             row = self.times[time_us] = len(self.times)
             self._bytes += _TIME
             if time_us % 1_000_000:
                 self._bytes += _MICROSECONDS if time_us % 1_000 else _MILLISECONDS
-        values = self.series.get(input_id)
-        if values is None:
-            values = self.series[input_id] = []
-            self._bytes += len(input_id) + _NAME
-        if row >= len(values):
-            values.extend([None] * (row - len(values)))
-            values.append(value)
-        else:
-            self.replaced += values[row] not in (None, value)
-            values[row] = value
-        self.cells += 1
-        self._bytes += length + 1
+        for input_id, value, length in found:
+            self.cells += 1
+            self._bytes += length + 1
+            values = self.series.get(input_id)
+            if values is None:
+                values = self.series[input_id] = []
+                self._bytes += len(input_id) + _NAME
+            if row == len(values):
+                values.append(value)
+            elif row > len(values):
+                values.extend([None] * (row - len(values)))
+                values.append(value)
+            else:
+                self.replaced += values[row] not in (None, value)
+                values[row] = value
 
     @property
     def is_full(self) -> bool:

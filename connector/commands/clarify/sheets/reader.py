@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, compress, islice
 from typing import BinaryIO, Final
@@ -55,6 +55,8 @@ class Reader:
         self.wrong = 0
         self.looks_long = False
         """Whether the second column has names, as with one value in each line."""
+        self._unnamed: list[int] = []
+        """The columns of values without a name, from 0."""
         self.inputs = self._heading()
         self.times = Times(layout.zone, layout.formats)
         self.numbers = Numbers(layout.decimal_comma, layout.no_values)
@@ -144,7 +146,7 @@ class Reader:
         read = [input_id for input_id in inputs if input_id is not None]
         if len(set(read)) < len(read) or not read:
             raise click.ClickException(f"{line}: the file needs a column of times, and one for each input ID")
-        self._unnamed = {column for column, title in enumerate(titles[1:]) if not title}
+        self._unnamed = [column for column, title in enumerate(titles) if not title and column]
         return inputs
 
     def _add(self, block: Block, record: Line) -> None:
@@ -165,26 +167,33 @@ class Reader:
             except ArgumentError as error:
                 self._note(record, ", column 2", str(error))
             else:
-                self._cell(block, record, time_us, input_id, 2)
+                self._add_values(block, record, time_us, [input_id], 2)
             return
-        for column, named in enumerate(self.inputs, 1):
-            if named is not None:
-                self._cell(block, record, time_us, named, column)
-            elif column - 1 in self._unnamed and cells[column].strip():
+        self._add_values(block, record, time_us, self.inputs, 1)
+        for column in self._unnamed:
+            if cells[column].strip():
                 self._note(record, f", column {column + 1}", "has a value, but the heading has no name for the column")
         if self._first_data:
             self._first_data = False
             self.looks_long = len(cells) == 3 and _is_name(cells[1]) and decimal_sign(cells[2].strip()) is not None
 
-    def _cell(self, block: Block, record: Line, time_us: int, input_id: str, column: int) -> None:
-        text = record.cells[column]
-        try:
-            value = self.numbers.read(text)
-        except ValueError as error:
-            self._note(record, f", column {column + 1} ({input_id})", str(error))
-        else:
-            if value is not None:
-                block.add(time_us, input_id, value, len(text))
+    def _add_values(self, block: Block, record: Line, time_us: int, inputs: Sequence[str | None], first: int) -> None:
+        """Add the values of a line; the value of the first of `inputs` is in the cell `first`."""
+        read = self.numbers.read
+        found: list[tuple[str, float, int]] = []
+        for column, input_id in enumerate(inputs, first):
+            if input_id is None:
+                continue
+            text = record.cells[column]
+            try:
+                value = read(text)
+            except ValueError as error:
+                self._note(record, f", column {column + 1} ({input_id})", str(error))
+            else:
+                if value is not None:
+                    found.append((input_id, value, len(text)))
+        if found:
+            block.add(time_us, found)
 
     def _note(self, record: Line, where: str, what: str) -> None:
         self.wrong += 1

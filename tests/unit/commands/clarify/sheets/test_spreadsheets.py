@@ -185,6 +185,15 @@ def test_what_is_not_certain_is_refused_with_a_remedy(lines: str, options: dict[
         assert said in problems[-1]
 
 
+def test_a_value_in_a_column_without_a_name_is_a_mistake() -> None:
+    found, problems = read(b"Time;a;;b;\n13/05/2026 6:00;1;;2;\n13/05/2026 7:00;1;x;2;\n13/05/2026 8:00;1;;2;;9\n")
+    assert problems == [
+        "file.csv, line 3, column 3: has a value, but the heading has no name for the column",
+        "file.csv, line 4: 6 columns, but the heading has 5",
+    ]
+    assert {name: len(values) for name, values in found.items()} == {"a": 2, "b": 2}
+
+
 def test_thousands_beside_decimals() -> None:
     found, problems = read(b'Time,a\n5/13/2026 6:00,0.5\n5/13/2026 7:00,"1,234"\n')
     assert (problems, sorted(value for _, value in found["a"])) == ([], [0.5, 1234])

@@ -6,6 +6,7 @@ command says how they are installed.
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -63,9 +64,35 @@ def _checked(
     return callback
 
 
-def _at_home(_context: click.Context, _option: click.Parameter, path: Path | None) -> Path | None:
-    """Return the path with the home folder in place of `~`: shells leave `--store=~/file` as it is."""
-    return None if path is None else Path(os.path.expanduser(path))  # noqa: PTH111 - leaves an unknown ~name as it is
+class _UserPath(click.Path):
+    """The parameter type of a path. A `~` is the home folder: shells leave `--store=~/file` as it is."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        expanded = os.path.expanduser(value)  # noqa: PTH111 - leaves an unknown ~name as it is
+        return super().convert(expanded, param, ctx)
+
+
+def _take_over(context: click.Context, _parameter: click.Parameter, report: Path | None) -> None:
+    """Make the switches that a report has settled the defaults of the options."""
+    if report is None:
+        return
+    try:
+        document = json.loads(report.read_bytes())
+        switches = document["sandbox"]
+        if not isinstance(switches, dict):
+            raise TypeError  # noqa: TRY301 - the handler reports every wrong shape
+        SandboxSettings.model_validate(switches)
+    except OSError as error:
+        raise click.BadParameter(f"{report} cannot be read: {error.strerror or error}") from error
+    except ValidationError as error:
+        raise click.BadParameter(f"{report}: {'; '.join(map(_explain, error.errors()))}") from None
+    except (ValueError, TypeError, KeyError):
+        raise click.BadParameter(f"{report} is no report of clarify-connector probe") from None
+    context.default_map = {**(context.default_map or {}), **switches}
+    unsettled = [name for name in SandboxSettings.model_fields if name not in switches]
+    if unsettled:
+        names = ", ".join(f"--{name.replace('_', '-')}" for name in unsettled)
+        click.echo(f"{report} does not settle {names}: these keep their defaults", err=True)
 
 
 @click.command()
@@ -79,15 +106,13 @@ def _at_home(_context: click.Context, _option: click.Parameter, path: Path | Non
 )
 @click.option(
     "--store",
-    type=click.Path(dir_okay=False, path_type=Path),
-    callback=_at_home,
+    type=_UserPath(dir_okay=False, path_type=Path),
     metavar="FILE",
     help="SQLite file that keeps credentials, signals and samples.  [default: memory]",
 )
 @click.option(
     "--credentials-out",
-    type=click.Path(dir_okay=False, path_type=Path),
-    callback=_at_home,
+    type=_UserPath(dir_okay=False, path_type=Path),
     metavar="FILE",
     help="Write a credentials file for clients.  [default: none]",
 )
@@ -106,15 +131,13 @@ def _at_home(_context: click.Context, _option: click.Parameter, path: Path | Non
 )
 @click.option(
     "--tls-cert",
-    type=click.Path(dir_okay=False, path_type=Path),
-    callback=_at_home,
+    type=_UserPath(dir_okay=False, path_type=Path),
     metavar="FILE",
     help="Serve https with this certificate and its chain, in PEM form; needs --tls-key.  [default: http]",
 )
 @click.option(
     "--tls-key",
-    type=click.Path(dir_okay=False, path_type=Path),
-    callback=_at_home,
+    type=_UserPath(dir_okay=False, path_type=Path),
     metavar="FILE",
     help="The certificate's private key, in PEM form and not encrypted; needs --tls-cert.  [default: http]",
 )
@@ -122,6 +145,15 @@ def _at_home(_context: click.Context, _option: click.Parameter, path: Path | Non
     "--faults",
     is_flag=True,
     help="Offer /sandbox/faults and /sandbox/stats, with which tests order faults.  [default: off]",
+)
+@click.option(
+    "--like",
+    type=_UserPath(dir_okay=False, path_type=Path),
+    metavar="REPORT",
+    callback=_take_over,
+    is_eager=True,
+    expose_value=False,
+    help="Set the switches as this report of clarify-connector probe says; other options win.  [default: none]",
 )
 @_with_switches
 def sandbox(

@@ -131,6 +131,16 @@ class Work:
         """Shown places that several values of this document share."""
 
 
+def is_left_out(rule: Rule, path: str, value: object, look: bool) -> bool:
+    """Whether a rule that takes only the values it names names none in the object or list at this place.
+
+    With `look`, an object is walked all the same: its time may be one that no value uses, which is said.
+    """
+    if rule.other_values or (look and type(value) is not list):
+        return False
+    return shown(path) not in rule.parents and shown(path) not in rule.values
+
+
 def is_item(rule: Rule, path: str) -> bool:
     """Whether an object with a name at this place is an item: some senders write a list of one item as this item."""
     return is_plural(last_key(path)) or (rule.single_items and ("." in path or rule.inside))
@@ -286,6 +296,9 @@ class Walker:
             if type(value) is not list or key == time_key:
                 continue
             at = prefix + segment(key)
+            if is_left_out(work.plan.rule, at, value, look):
+                self._value(work, value, at, time_us, look, depth)
+                continue
             other = next((one for one in times if one != key and len(obj[one]) == len(value)), None)  # type: ignore[arg-type]
             if key in times:
                 work.filtered += len(value)
@@ -308,25 +321,32 @@ class Walker:
             else:
                 self._value(work, value, at, time_us, look, depth)
 
-    def _value(self, work: Work, value: object, path: str, time_us: int, look: bool, depth: int) -> None:  # noqa: C901, PLR0912
+    def _container(
+        self, work: Work, value: dict[str, object] | list[object], path: str, time_us: int, look: bool, depth: int
+    ) -> None:
+        work.containers += 1
+        if work.containers > _MOST_CONTAINERS:
+            raise PayloadError(Reason.TOO_EXPENSIVE, f"more than {_MOST_CONTAINERS} objects and lists in one document")
+        if path and is_left_out(work.plan.rule, path, value, look):
+            found, keys = count(value)
+            work.filtered += found
+            work.keys += keys
+        elif depth >= MAX_DEPTH:
+            work.rejects.append(
+                Reject(Reason.NESTED_TOO_DEEPLY, f"more than {MAX_DEPTH} levels deep", shown(path) or "(top)")
+            )
+        elif isinstance(value, dict):
+            name = NO_NAME
+            if path and is_item(work.plan.rule, path) and shown(path) not in work.plan.rule.parents:
+                name = item_name(value)
+            at = f"{path}.{item_segment(name.parts)}" if name.parts else path
+            self._object(work, value, at, time_us, look, depth + 1, name.keys)
+        else:
+            self._list(work, value, path, time_us, look, depth + 1)
+
+    def _value(self, work: Work, value: object, path: str, time_us: int, look: bool, depth: int) -> None:  # noqa: PLR0912
         if isinstance(value, dict | list):
-            work.containers += 1
-            if work.containers > _MOST_CONTAINERS:
-                raise PayloadError(
-                    Reason.TOO_EXPENSIVE, f"more than {_MOST_CONTAINERS} objects and lists in one document"
-                )
-            if depth >= MAX_DEPTH:
-                work.rejects.append(
-                    Reject(Reason.NESTED_TOO_DEEPLY, f"more than {MAX_DEPTH} levels deep", shown(path) or "(top)")
-                )
-            elif isinstance(value, dict):
-                name = NO_NAME
-                if path and is_item(work.plan.rule, path) and shown(path) not in work.plan.rule.parents:
-                    name = item_name(value)
-                at = f"{path}.{item_segment(name.parts)}" if name.parts else path
-                self._object(work, value, at, time_us, look, depth + 1, name.keys)
-            else:
-                self._list(work, value, path, time_us, look, depth + 1)
+            self._container(work, value, path, time_us, look, depth)
             return
         plan = work.plan
         conversion = plan.conversions.get(path)

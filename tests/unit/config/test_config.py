@@ -13,8 +13,8 @@ import pytest
 from pydantic import BaseModel
 
 from connector.brokers.kafka_section import SaslSection
+from connector.config.address import Address
 from connector.config.model import Config, ObserveSection
-from connector.config.observe import Address
 from connector.config.read import ConfigError, load_config, rule_lines, secret_files
 from connector.dead_letters.section import KafkaLettersSection, MqttLettersSection
 from connector.delivery.section import ClarifySection, DeliverySection

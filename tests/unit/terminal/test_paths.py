@@ -40,7 +40,7 @@ def test_the_home_folder_is_found(parameter: click.Parameter, tmp_path: Path, mo
         there.mkdir()
     many = parameter.nargs != 1 or parameter.multiple
     context = click.Context(click.Command("x"))
-    found = parameter.process_value(context, ["~/there"] if many else "~/there")
+    found = parameter.type_cast_value(context, ["~/there"] if many else "~/there")
     assert [Path(path) for path in (found if many else [found])] == [there]
 
 

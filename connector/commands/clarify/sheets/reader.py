@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, compress, islice
@@ -22,6 +23,7 @@ from connector.terminal.tables import unguarded
 
 _SHOWN: Final = 20
 LONG: Final = ("time", "input", "value")
+_CLOCK: Final = re.compile(r"\d{1,2}:\d\d(:\d\d([.,]\d+)?)?( ?[AaPp]\.?[Mm]\.?)?")
 LEARNED_FROM: Final = 20_000
 """Lines of a stream from which its notation is learned, as a stream cannot be read twice."""
 
@@ -155,6 +157,11 @@ class Reader:
         if len(cells) != expected and (len(cells) < expected or any(map(str.strip, cells[expected:]))):
             self._note(record, "", f"{len(cells)} columns, but the heading has {expected}")
             return
+        if self._first_data and not self._layout.long and self.inputs[0] and _CLOCK.fullmatch(cells[1].strip()):
+            raise click.ClickException(
+                f"{self._name}, line {record.number}: date and time of day are in two columns: join them in the first "
+                "one, such as 2026-05-01 06:00"
+            )
         try:
             time_us = self.times.read(cells[0])
         except ValueError as error:

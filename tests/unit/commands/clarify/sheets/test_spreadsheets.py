@@ -220,6 +220,7 @@ def test_a_serial_date_is_as_exact_as_its_digits(serial: str, second: int) -> No
         ("Time,Input,Value\n2026-05-01,7,4.5\n", "the columns are those of one value in each line: use --long"),
         ("46143.25;4\n46144;5\n", "line 1 is data"),
         (b"", "is empty"),
+        ("Date;Time;a\n01.05.2026;06:00;4,5\n", "line 2: date and time of day are in two columns: join them"),
         ("Time a\n1 2\n", "do not divide the lines into columns"),
     ],
 )

@@ -35,7 +35,7 @@ from connector.mapping.rules.rules import Rule, everything
 from connector.mapping.rules.templates import ITEM_FIELD, KEY, PAYLOAD
 from connector.mapping.signals.descriptions import Described, Descriptions
 from connector.mapping.signals.input_ids import Origin
-from connector.mapping.signals.naming import Naming
+from connector.mapping.signals.naming import Naming, Recalled
 from connector.mapping.signals.shared_topics import OnIdentity, SharedTopic, SharedTopics
 from connector.mapping.sparkplug import SparkplugMapping, limits_of
 from connector.mapping.tags.source import TagListInUse, TagSource, lists_of
@@ -312,6 +312,10 @@ class Mapper:
         found = self.discovered[:]
         self.discovered.clear()
         return found
+
+    def recall(self, claimed: str, origin: Origin) -> Recalled | None:
+        """Returns a signal of an earlier run, with the metadata that the rules of today want; see `Naming.recall`."""
+        return self._naming.recall(claimed, origin, self.sparkplug.recalled)
 
     def forget(self, source: str) -> None:
         """Forget thinned values of a source: its mapped records may come again, and may not have been sent."""

@@ -33,14 +33,30 @@ def reaches_clarify(command: F) -> F:
     def run(
         credentials: str | None, ca_file: Path | None, api_version: str, allow_insecure: bool, **more: object
     ) -> object:
-        if credentials is None:
-            raise click.UsageError(f"name the credentials file: --credentials FILE, or {_VARIABLE} in the environment")
-        with _one_line_errors():
-            loaded = Credentials.load(credentials, allow_insecure=allow_insecure)
-            with Client(loaded, api_version, verify=ca_file) as client:
-                return command(client=client, **more)
+        with clarify_client(credentials, ca_file, api_version, allow_insecure=allow_insecure) as client:
+            return command(client=client, **more)
 
-    decorated: Any = run
+    decorated: Any = connection_options(run)
+    result: F = decorated
+    return result
+
+
+@contextmanager
+def clarify_client(
+    credentials: str | None, ca_file: Path | None, api_version: str, *, allow_insecure: bool
+) -> Iterator[Client]:
+    """Yield the client that the options describe; errors are those of `one_line_errors`."""
+    if credentials is None:
+        raise click.UsageError(f"name the credentials file: --credentials FILE, or {_VARIABLE} in the environment")
+    with one_line_errors():
+        loaded = Credentials.load(credentials, allow_insecure=allow_insecure)
+        with Client(loaded, api_version, verify=ca_file) as client:
+            yield client
+
+
+def connection_options(command: F) -> F:
+    """Add the options for reaching Clarify: the command gets the arguments of `clarify_client`."""
+    decorated: Any = command
     for option in (
         click.option(
             "--allow-insecure",
@@ -64,7 +80,8 @@ def reaches_clarify(command: F) -> F:
 
 
 @contextmanager
-def _one_line_errors() -> Iterator[None]:
+def one_line_errors() -> Iterator[None]:
+    """Turn an error that a person can mend into one line on the terminal."""
     try:
         yield
     except BrokenPipeError:  # the reader has closed the pipe of the output

@@ -202,6 +202,18 @@ class SchemaRegistry:
         self._remember(self._awaited, schema_id, (first, now, said))
         raise SchemaUnavailableError(said)
 
+    def why_refused(self) -> str | None:
+        """Why the first server of the registry does not answer us as a registry does; None if it does.
+
+        The server is asked for the types of schemas that it knows. Nothing is remembered.
+        """
+        try:
+            answer = self._received(self._urls[0] + "/schemas/types")
+        except SchemaUnavailableError as error:
+            return str(error)
+        said = _json(answer.body)
+        return None if answer.status == 200 and isinstance(said, list) else self._advice(answer.status, said)
+
     def close(self) -> None:
         """Close the connections."""
         self._exchanges.close()

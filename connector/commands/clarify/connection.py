@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from connector.clarify import ArgumentError, ClarifyError, Client, Credentials
 from connector.clarify.validation import broken_rules
+from connector.terminal.paths import UserPath
 
 _VARIABLE = "CLARIFY_CREDENTIALS"
 
@@ -64,7 +65,7 @@ def connection_options(command: F) -> F:
         ),
         click.option("--api-version", default="1.1", show_default=True, help="Version of the Clarify API."),
         click.option(
-            "--ca-file", type=click.Path(path_type=Path, exists=True), help="PEM file of the certificates to trust."
+            "--ca-file", type=UserPath(path_type=Path, exists=True), help="PEM file of the certificates to trust."
         ),
         click.option(
             "--credentials",

@@ -16,6 +16,7 @@ from connector.clarify import Client, Item, NotAllowed, SignalInfo, SignalResour
 from connector.clarify.limits import PUBLISHED_SIGNALS
 from connector.commands.clarify.connection import clarify_client, connection_options
 from connector.commands.clarify.filters import Chosen, both, matches_all, read_filter, with_filters
+from connector.terminal.paths import UserPath
 from connector.terminal.progress import bar, watched
 from connector.terminal.tables import write_table
 from connector.terminal.text import say
@@ -82,7 +83,7 @@ def _status_of_mistakes(is_plan: bool) -> Iterator[None]:
 @click.option(
     "--plan",
     metavar="CONFIG",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=UserPath(path_type=Path, dir_okay=False),
     help="Show what would become of the items that this configuration publishes; nothing is changed.",
 )
 @click.option("--apply", "applies", is_flag=True, help="With --plan: carry the plan out.")
@@ -90,14 +91,14 @@ def _status_of_mistakes(is_plan: bool) -> Iterator[None]:
     "--as-planned",
     "reviewed",
     metavar="FILE",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=UserPath(path_type=Path, dir_okay=False),
     help="With --plan --apply: only if the plan is still the one in FILE, which --plan --json has written.",
 )
 @click.option(
     "--input",
     "capture",
     metavar="FILE",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False, allow_dash=True),
+    type=UserPath(path_type=Path, exists=True, dir_okay=False, allow_dash=True),
     help="With --plan: also the signals of the messages in this capture of `record`; - is the standard input.",
 )
 @click.option("--json", "as_json", is_flag=True, help="With --plan: print one JSON object instead of a table.")

@@ -40,7 +40,7 @@ GOES_ON = {
     "delivery/circuit.py": Site("connector.clarify.api:Api.insert_encoded", "exchange_bug"),
     "mapping/chunks.py": Site("connector.mapping.mapper:Mapper.map", "mapping_failed"),
     "threads/watched.py": Site("connector.runtime.carrying:Carrying.look", "thread_ended"),
-    "observe/http.py": Site("connector.observe.pages:metrics_page", "page_failed"),
+    "observe/http.py": Site("connector.observe.metrics:metrics_page", "page_failed"),
     "formats/schema/registry/client.py": Site(
         "connector.formats.schema.registry.client:SchemaRegistry._request", "registry_exchange_bug"
     ),

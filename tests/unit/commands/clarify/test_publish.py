@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from connector.clarify import SignalResource
-from connector.commands.clarify.resources import _item
+from connector.commands.clarify.publish import _item
 
 
 def test_an_attribute_that_clarify_adds_later_is_no_part_of_an_item() -> None:

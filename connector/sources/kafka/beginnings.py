@@ -22,7 +22,7 @@ from connector.sources.kafka.loss import expired_text
 from connector.sources.kafka.member import Member
 from connector.sources.kafka.positions import Positions
 from connector.sources.kafka.section import KafkaSection
-from connector.sources.kafka.starts import Start
+from connector.sources.kafka.starts import UNKNOWN_OFFSET, Start
 from connector.sources.partitions import OwnedPartition
 
 _log = structlog.get_logger(__name__)
@@ -131,8 +131,12 @@ class Beginnings:
     def _log_replaced(self, owned: OwnedPartition, former: Position, present: LogIdentity, at: TopicPartition) -> None:
         """Report that a partition is in another log now, and what is known about the log before."""
         end = self._end_of_log(owned.name, former.identity)
-        unread = 0 if end is None else max(0, end - former.offset)
-        if end is None:
+        is_known = former.offset != UNKNOWN_OFFSET
+        unread = 0 if end is None or not is_known else max(0, end - former.offset)
+        read = f"the log before was read up to offset {former.offset}"
+        if not is_known:
+            read, rest = "other members have read the log before", "how far they came is not known here"
+        elif end is None:
             rest = "whether it had later records is not known"
         elif unread:
             rest = f"at least the {unread} offsets from there to before {end} were not read and are lost"
@@ -140,7 +144,7 @@ class Beginnings:
             rest = "this was its end when it was looked at last"
         what = (
             f"{owned.name}: {_replaced(former.identity, present)}; reading begins with the first record of the new "
-            f"log, at {at.offset}; the log before was read up to offset {former.offset}: {rest}"
+            f"log, at {at.offset}; {read}: {rest}"
         )
         self.expired += unread
         _log.error(

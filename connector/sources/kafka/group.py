@@ -163,9 +163,7 @@ class Group:
         }
         within = min(_START_SECONDS, self._settings.max_poll_interval / 4)
         ledger = {name: Position.kept(found) for name, found in self._file.ledger.positions().items()}
-        finder = StartFinder(
-            consumer, self._settings.auto_offset_reset, within, self._asker, ledger, self._at_start.is_new
-        )
+        finder = StartFinder(consumer, self._settings.auto_offset_reset, within, self._asker, ledger, self._at_start)
         starts = finder.find(partitions, taken, self._assignment.refused)
         if finder.trouble and any(start.offset is None for start in starts.values()):
             self._member.note(f"where to begin could not be asked for: {finder.trouble}")

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Final, Literal
@@ -34,6 +34,8 @@ _RETRY_SECONDS: Final = 0.2
 _LEAST_SECONDS: Final = 0.1
 _SECOND_LOOK_SECONDS: Final = 1.0
 _NOWHERE: Final = Position(0)
+UNKNOWN_OFFSET: Final = -1
+"""The offset of a former position that this member does not know."""
 _MOST_ASKED: Final = 100
 
 
@@ -52,7 +54,9 @@ class Start:
 
     The leader epoch is there only if the log has the offset before, too."""
     former: Position | None = None
-    """The position in another log of the same name, which was read before; None if the log is the same."""
+    """The position in another log of the same name, which was read before; None if the log is the same.
+
+    Its offset is `UNKNOWN_OFFSET` if only others have read the log before."""
     why: str = ""
     """The reason for a start without a position of the group, for people."""
 
@@ -97,13 +101,17 @@ class Topic:
     """As `Position.began`."""
     begun: bool
     """Whether the group has begun to read the topic."""
+    before: LogIdentity | None = None
+    """The log that the topic had when the group began to read, if it is another one and no position is known."""
 
 
-def topic_of(positions: Collection[Position], facts: TopicFacts | None, *, is_new: bool) -> Topic:
+def topic_of(
+    positions: Collection[Position], facts: TopicFacts | None, *, is_new: bool, before: LogIdentity | None = None
+) -> Topic:
     """Returns what is known about a topic.
 
     `positions` has all known positions in the topic, also those of other members, and those of the ledger. `is_new`
-    says that the topic did not exist when the group began to read.
+    says that the topic did not exist when the group began to read, or had the log `before`.
     """
     present = facts.identity if facts else None
     if present and any(position.identity.differs(present) for position in positions):
@@ -112,7 +120,7 @@ def topic_of(positions: Collection[Position], facts: TopicFacts | None, *, is_ne
         return Topic(present, min(notes), begun=True)
     if positions:
         return Topic(present, None, begun=True)
-    return Topic(present, 0 if is_new else facts.partitions if facts else None, begun=is_new)
+    return Topic(present, 0 if is_new else facts.partitions if facts else None, begun=is_new, before=before)
 
 
 def start_in(
@@ -148,6 +156,9 @@ def start_in(
     if ledger and topic.present and _same(ledger, topic.present):
         start = _at(start_of(ledger.offset, low, high, policy, refused=refused), topic.present, topic)
         return replace(start, why="the group has forgotten its position, and the ledger has one")
+    if topic.before is not None:
+        former = Position(UNKNOWN_OFFSET, topic.before)
+        return replace(_at(start_of(0, low, high, policy), topic.present or UNKNOWN, topic), former=former)
     if topic.began is not None and number >= topic.began:
         start, why = start_of(0, low, high, policy), "the partition or the topic is new"
     elif refused or (topic.begun and topic.began is None and policy == "latest"):
@@ -219,6 +230,14 @@ class TopicsAtStart:
             return bool(known and present and present.log and present.log != known)
         return topic_matcher(sorted(self._entries)).fullmatch(topic) is not None
 
+    def before(self, topic: str, present: LogIdentity | None) -> LogIdentity | None:
+        """The log that the topic had when the group began to read, if the present one is certainly another log."""
+        known = self._topics.get(topic, "")
+        if present is None or known == present.cluster:  # brokers that had no topic IDs then
+            return None
+        former = LogIdentity(known)
+        return former if former.differs(LogIdentity(present.topic_id)) else None
+
     def _keep(self) -> None:
         kept = {"group": self._section.group_id, "entries": sorted(self._entries), "topics": self._topics}
         self._file.remember("topics_at_start", json.dumps(kept))
@@ -238,7 +257,7 @@ class StartFinder:
         seconds: float,
         asker: TopicAsker,
         ledger: Mapping[str, Position],
-        is_new: Callable[[str, LogIdentity | None], bool],
+        at_start: TopicsAtStart,
     ) -> None:
         """`seconds` limits the time of one call of `find`, with all its questions, roughly.
 
@@ -250,7 +269,7 @@ class StartFinder:
         self._seconds = seconds
         self._asker = asker
         self._ledger = ledger
-        self._is_new = is_new
+        self._at_start = at_start
         self.trouble: str | None = None
         """The reason of the last failed question, in the last call of `find`; None if no question failed."""
 
@@ -322,9 +341,14 @@ class StartFinder:
             if topic in of_topic:
                 of_topic[topic].append(position)
         return {
-            topic: topic_of(found, of, is_new=self._is_new(topic, of.identity if of else None))
+            topic: topic_of(
+                found,
+                facts.get(topic),
+                is_new=self._at_start.is_new(topic, present),
+                before=self._at_start.before(topic, present),
+            )
             for topic, found in of_topic.items()
-            for of in (facts.get(topic),)
+            for present in (facts[topic].identity if topic in facts else None,)
         }
 
     def _committed(self, partitions: list[TopicPartition], until: float) -> dict[str, Position | None]:

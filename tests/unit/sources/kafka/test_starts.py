@@ -17,6 +17,7 @@ from connector.ledger.source_file import SourceFile
 from connector.sources.kafka.identity import UNKNOWN, LogIdentity, Position, TopicAsker, TopicFacts, write_note
 from connector.sources.kafka.section import KafkaSection
 from connector.sources.kafka.starts import (
+    UNKNOWN_OFFSET,
     Policy,
     Start,
     StartFinder,
@@ -245,6 +246,17 @@ def test_a_topic_that_appears_later_is_read_from_its_first_record(is_new: bool, 
     assert (start.offset, start.position.began) == (offset, 0 if is_new else 3)
 
 
+def test_a_topic_that_only_others_have_read_is_known_to_be_another_one() -> None:
+    """The group's positions go with a topic that is deleted: only what was learned at the start tells its log."""
+    topic = topic_of([], TopicFacts(ANEW, 1), is_new=True, before=HERE)
+    start = start_in(topic, 0, None, None, (0, 9), "latest")
+    assert (start.offset, start.position.identity, start.former) == (0, ANEW, Position(UNKNOWN_OFFSET, HERE))
+    first = start_in(
+        topic_of([at(4, ANEW)], TopicFacts(ANEW, 1), is_new=True, before=HERE), 0, at(4, ANEW), None, (0, 9), "latest"
+    )
+    assert (first.offset, first.former) == (4, None), "a member has begun the new log, and has said it"
+
+
 def test_a_partition_that_was_being_read_does_not_begin_at_the_end() -> None:
     """Its position was refused, and the group has forgotten it since."""
     topic = topic_of([], TopicFacts(HERE, 3), is_new=False)
@@ -254,6 +266,17 @@ def test_a_partition_that_was_being_read_does_not_begin_at_the_end() -> None:
 def section(topics: list[str], group: str = "g") -> KafkaSection:
     text = {"type": "kafka", "bootstrap_servers": "127.0.0.1:1", "topics": topics, "group_id": group}
     return KafkaSection.model_validate(text | {"security": "plaintext"})
+
+
+def test_the_log_that_a_topic_had_at_the_start(tmp_path: Path) -> None:
+    topics = TopicsAtStart(section(["a", "b"]), SourceFile.open(tmp_path / "kafka.sqlite"))
+    topics.note(["a", "b"])
+    assert topics.before("a", ANEW) is None, "its log is unknown"
+    old = LogIdentity("A" * 22, "c")
+    topics.learn({"a": TopicFacts(old, 1), "b": TopicFacts(LogIdentity("", "c"), 1)})
+    new = LogIdentity("B" * 22, "c")
+    assert topics.before("a", new) == LogIdentity(old.topic_id)
+    assert (topics.before("a", old), topics.before("a", None), topics.before("b", new)) == (None, None, None)
 
 
 def test_the_topics_that_were_there_at_the_start_are_kept_for_the_group(tmp_path: Path) -> None:
@@ -347,7 +370,8 @@ def find(
     """The starts, without what is known about the logs."""
     admin = ScriptedAdmin(partitions=partitions or len(cluster.bounds))
     asker = TopicAsker(section(["t"]), admin.make)
-    finder = StartFinder(cluster, policy, seconds, asker, ledger or {}, lambda *_: False)  # type: ignore[arg-type]
+    at_start = SimpleNamespace(is_new=lambda *_: False, before=lambda *_: None)
+    finder = StartFinder(cluster, policy, seconds, asker, ledger or {}, at_start)  # type: ignore[arg-type]
     found = finder.find([TopicPartition("t", number) for number in cluster.bounds], **known)
     return {name: Start(start.offset, start.expected, start.no_position) for name, start in found.items()}
 

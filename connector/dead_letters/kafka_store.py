@@ -239,7 +239,7 @@ class KafkaLetters:
         """The result of `serve(seconds)`; 0 after a fatal error, which is noted in `_fatal`.
 
         confluent-kafka 2.16 raises a fatal error inside `serve`, even if an error callback is set. If delivery reports
-        follow the error directly, the error is the cause of a SystemError.
+        follow the error directly, the error is the cause of a SystemError, or the SystemError has no cause.
         """
         try:
             return serve(seconds)
@@ -247,9 +247,10 @@ class KafkaLetters:
             found: BaseException | None = error
             while isinstance(found, SystemError):
                 found = found.__cause__
-            if not isinstance(found, KafkaException):
+            if isinstance(found, KafkaException):
+                self._fatal = found.args[0].str()
+            elif self._fatal is None:  # the error callback has not noted any
                 raise
-            self._fatal = found.args[0].str()
             return 0
 
     def _note_fatal(self, error: KafkaError) -> None:

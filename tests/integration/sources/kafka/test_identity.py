@@ -262,6 +262,9 @@ def test_a_member_knows_a_topic_that_is_made_anew_also_if_it_never_had_its_parti
     after = make("^never-.*", folder="a", **SOON)
     joined(after, 2)
     settles(real, after, theirs, 0, 30)
+    (incident,) = statement(after).incidents
+    assert f"{theirs}[0]: the topic was deleted and made anew" in incident
+    assert "other members have read the log before: how far they came is not known here" in incident
 
 
 def test_where_the_group_has_forgotten_its_positions_the_ledger_helps(

@@ -140,6 +140,11 @@ class Mosquitto(OwnBroker):
         """Whether it has ended by itself."""
         return self._process is not None and self._process.poll() is not None
 
+    @property
+    def running(self) -> bool:
+        """Whether it was started and has not ended."""
+        return self._process is not None and self._process.poll() is None
+
     def has(self, client_id: str) -> bool:
         """Whether this client is connected, as its log says."""
         told = re.findall(rf"(?: as|Client) {re.escape(client_id)} (\S+)", self.log())

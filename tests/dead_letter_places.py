@@ -135,6 +135,7 @@ class MqttPlace(Place):
             self._client.on_message = lambda _c, _u, message: self.received.append(bytes(message.payload))
             self._client.on_connect = lambda client, *_: client.subscribe("clarify-connector/#", qos=1)
             self._client.on_subscribe = lambda *_: self._subscribed.set()
+            self._client.on_disconnect = lambda *_: self._subscribed.clear()
             self._client.reconnect_delay_set(1, 1)
             properties = Properties(PacketTypes.CONNECT)
             properties.SessionExpiryInterval = 3600
@@ -161,7 +162,9 @@ class MqttPlace(Place):
         return store
 
     def kept(self) -> list[DeadLetter]:
-        """Acknowledged is not yet forwarded: the subscriber gets a moment for it."""
+        """Acknowledged is not yet forwarded: the subscriber gets a moment, once it is back at a broker that runs."""
+        if self._client.on_message is not None and self.broker.running:
+            assert self._subscribed.wait(20), "the subscriber is not back"
         seen = -1
         while seen != len(self.received):
             seen = len(self.received)

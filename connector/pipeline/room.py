@@ -15,7 +15,7 @@ _RESUME_BELOW: Final = 0.75
 class Room:
     """Compares the records and samples under way with their bounds."""
 
-    def __init__(self, max_samples: int, now: float) -> None:
+    def __init__(self, max_samples: float, now: float) -> None:
         """At most `max_samples` may be under way. `now` is in seconds, on the clock of all later calls."""
         self._max_samples = max_samples
         self._looked = now
@@ -26,7 +26,7 @@ class Room:
         Windows do not count this time, because the rest of their values waits in the log.
         """
 
-    def look(self, samples: int, waiting: int, records: int, topics: int, now: float) -> bool:
+    def look(self, samples: float, waiting: int, records: int, topics: int, now: float) -> bool:
         """Returns whether sources may be read, for this load at `now`.
 
         `samples` counts all samples under way, and `waiting` counts the samples that could be sent. `records` counts

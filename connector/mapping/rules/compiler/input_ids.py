@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from connector.formats.sparkplug.rule import SPARKPLUG_INPUT
+from connector.formats.sparkplug.section import SparkplugFormatSection
 from connector.mapping.rules.compiler.templates import RuleTemplates
 from connector.mapping.rules.section import RuleSection
 from connector.mapping.rules.templates import Template
@@ -17,6 +18,21 @@ def input_of(section: RuleSection, templates: RuleTemplates, *, sparkplug: bool)
     if section.format is not None and section.format.own_input and not (section.iterate or section.parallel):
         default = ("{topic}/{key}:" if section.key else "{topic}:") + section.format.own_input
     return templates.of("input", section.input or default)
+
+
+def integration_of(section: RuleSection, templates: RuleTemplates) -> Template | None:
+    """Returns the template of the name of the rule's integration; None without a name.
+
+    All values of a message, or of an item, go to one integration. Raises ValueError.
+    """
+    found = templates.of("to", section.to)
+    if found is None:
+        return None
+    if of_value := sorted(found.variables & {"path", "field"}):
+        raise ValueError(f"to: {{{of_value[0]}}} is a part of one value; the integration is that of a whole message")
+    if found.variables and isinstance(section.format, SparkplugFormatSection):
+        raise ValueError("to: a rule with format sparkplug_b needs a fixed name; write a rule for each integration")
+    return found
 
 
 def quality_input_of(section: RuleSection, templates: RuleTemplates) -> Template | None:

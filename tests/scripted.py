@@ -234,6 +234,9 @@ class ListSource:
         self.handover = handover
         self.started = True
 
+    def log(self, partition: str) -> str:
+        return ""
+
     def hold(self) -> None:
         self.holds += 1
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from connector.commands.configuration import CONFIG
-from connector.config.read import load_observe
+from connector.config.address import OpenPages, open_pages
 from connector.observe.probe import ask
+
+if TYPE_CHECKING:
+    from connector.config.observe import ObserveSection
 
 
 @click.command()
@@ -22,7 +26,11 @@ def health(config: Path, ready: bool) -> None:
 
     The exit status is 1 if only a restart can help.
     """
-    section = load_observe(config)
+    section: ObserveSection | OpenPages | None = open_pages(config)
+    if section is None:
+        from connector.config.read import load_observe  # noqa: PLC0415 - the library of the sections
+
+        section = load_observe(config)
     if section.listen is None:
         raise click.ClickException("observe.listen is null, so no page can be asked; set observe.listen to an address")
     found = ask(section)

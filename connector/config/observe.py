@@ -2,60 +2,18 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from pathlib import Path
-from typing import Annotated, Final, Literal, NamedTuple
+from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
+from connector.config.address import DEFAULT_LISTEN, LISTEN, UNIX, Address, usable_address
 from connector.settings import Seconds, Section
 
-_UNIX: Final = "unix:"
-_LONGEST_PATH: Final = 100
-"""Most bytes of the path of a Unix socket: Linux takes 107, macOS and BSD 103."""
-_LAST_PORT: Final = 65_535
 _TOKEN: Final = re.compile(r"[!-~]([ -~]*[!-~])?")
 """Text that a header can carry unchanged."""
 _SHORT_TOKEN: Final = 16
-
-
-class Address(NamedTuple):
-    """An address of the pages: host and port, or the path of a Unix socket."""
-
-    host: str
-    port: int
-    path: Path | None = None
-
-    @classmethod
-    def of(cls, listen: str) -> Address:
-        """Return the address in `observe.listen`: HOST:PORT, [IPv6]:PORT or unix:/PATH. Raises ValueError otherwise."""
-        if listen.startswith(_UNIX):
-            return cls("localhost", 0, Path(listen.removeprefix(_UNIX)))
-        host, _, port = listen.rpartition(":")
-        return cls(host.strip("[]").lower(), int(port))
-
-    @property
-    def local(self) -> bool:
-        """Whether only programs on this machine can connect."""
-        try:
-            return ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return is_localhost(self.host)
-
-
-def is_localhost(name: str) -> bool:
-    """Whether every resolver resolves this name, in lower case, to this machine (RFC 6761)."""
-    return name == "localhost" or name.endswith(".localhost")
-
-
-def _usable_address(listen: str) -> str:
-    address = Address.of(listen)
-    if address.port > _LAST_PORT:
-        raise ValueError(f"the port {address.port} is greater than {_LAST_PORT}")
-    if address.path is not None and len(bytes(address.path)) > _LONGEST_PATH:
-        raise ValueError(f"the path of a Unix socket may have at most {_LONGEST_PATH} bytes")
-    return listen
 
 
 def _usable_token(token: SecretStr) -> SecretStr:
@@ -81,12 +39,12 @@ class ObserveSection(Section):
     listen: (
         Annotated[
             str,
-            Field(pattern=r"^(\[[0-9a-fA-F:]+\]:\d{1,5}|unix:/.+|[^:\s]+:\d{1,5})$"),
-            AfterValidator(_usable_address),
+            Field(pattern=LISTEN),
+            AfterValidator(usable_address),
         ]
         | None
     ) = Field(
-        default="127.0.0.1:9464",
+        default=DEFAULT_LISTEN,
         description="Address of /healthz, /readyz, /metrics and /ledger: `HOST:PORT`, or `unix:/PATH` for a Unix "
         "socket; null for no pages.",
         examples=["127.0.0.1:9464", "unix:/run/clarify-connector/pages.sock"],
@@ -126,7 +84,7 @@ class ObserveSection(Section):
 
     @model_validator(mode="after")
     def _no_tls_without_network(self) -> ObserveSection:
-        if self.tls is not None and (self.listen is None or self.listen.startswith(_UNIX)):
+        if self.tls is not None and (self.listen is None or self.listen.startswith(UNIX)):
             raise ValueError("tls is for a HOST:PORT in listen: a Unix socket is not reached over a network")
         return self
 

@@ -80,7 +80,7 @@ def load_config(file: Path, environment: Mapping[str, str] | None = None, *, wit
 
     document = _read(file)
     problems: list[ConfigProblem] = []
-    folder = file.resolve().parent
+    folder = folder_of(file)
     expansion = _Expansion(document, folder, os.environ if environment is None else environment, problems)
     plain = expansion.of(document)
     missing = [problem for problem in problems if without_secrets and problem.field.startswith(_ELSEWHERE)]
@@ -97,6 +97,17 @@ def load_config(file: Path, environment: Mapping[str, str] | None = None, *, wit
     return config
 
 
+def folder_of(file: Path) -> Path:
+    """Return the folder where the relative paths of a configuration file start: that of the file, behind links.
+
+    In a ConfigMap of Kubernetes (`connector.yaml` → `..data/connector.yaml`, `..data` → `..2026_05_01`), the folder of
+    the links is returned. The folder behind them is deleted at the next change, and has the same files until then.
+    """
+    folder = file.resolve().parent
+    in_config_map = folder.name.startswith("..") and (folder.parent / "..data").exists()
+    return folder.parent if in_config_map else folder
+
+
 def load_observe(file: Path) -> ObserveSection:
     """Read, check and return only the section `observe` of a configuration file. Raises `ConfigError`.
 
@@ -104,7 +115,7 @@ def load_observe(file: Path) -> ObserveSection:
     another version of them, if somebody is changing the file.
     """
     document = _read(file)
-    folder = file.resolve().parent
+    folder = folder_of(file)
     problems: list[ConfigProblem] = []
     plain = _Expansion(document, folder, os.environ, problems).of(document.get("observe", {}), ("observe",))
     if problems:
@@ -137,7 +148,7 @@ def _presets(plain: Any, folder: Path) -> Presets:
 def secret_files(file: Path) -> list[Path]:
     """Return the files that a configuration names as `${file:PATH}`, which hold secrets. Raises `ConfigError`."""
     found = _REFERENCE.findall("\n".join(_strings(_read(file))))
-    return [file.resolve().parent / name.removeprefix("file:") for name in found if name.startswith("file:")]
+    return [folder_of(file) / name.removeprefix("file:") for name in found if name.startswith("file:")]
 
 
 def _strings(node: Any) -> Iterator[str]:

@@ -29,7 +29,8 @@ from typing import Any, Final, NamedTuple, TypeAlias
 import h11
 import structlog
 
-from connector.config.observe import Address, ObserveSection, PagesTlsSection, is_localhost
+from connector.config.address import Address, is_localhost
+from connector.config.observe import ObserveSection, PagesTlsSection
 from connector.settings import SettingsError
 from connector.threads.watched import WatchedThread, moves
 

@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from typing import TYPE_CHECKING, Final
 
-from connector.config.observe import Address, ObserveSection
+from connector.config.address import Address, OpenPages
 
 if TYPE_CHECKING:
     from pydantic import SecretStr
+
+    from connector.config.observe import ObserveSection
 
 _SECONDS: Final = 3.0
 _MOST_BYTES: Final = 16 * 1024 * 1024
@@ -35,7 +37,7 @@ class Health:
     """`alive` and `ready` as text for people, with the reasons."""
 
 
-def ask(section: ObserveSection) -> Health:
+def ask(section: ObserveSection | OpenPages) -> Health:
     """Ask the connector of this machine at the address `listen` of `section`, and return the health within 6 s.
 
     A connector that does not answer counts as not alive. `listen` must not be None.
@@ -47,7 +49,7 @@ def ask(section: ObserveSection) -> Health:
     return found[0] if found else Health(False, False, f"no answer on {section.listen} within {2 * _SECONDS:g} s")
 
 
-def _ask(section: ObserveSection) -> Health:
+def _ask(section: ObserveSection | OpenPages) -> Health:
     listen = section.listen or ""
     try:
         alive, health = _page(section, "/healthz")
@@ -77,7 +79,7 @@ def _notice(notice: Mapping[str, object]) -> str:
     return f"{worker}{source}{notice.get('text')}; {notice.get('remedy')}"
 
 
-def _page(section: ObserveSection, path: str) -> tuple[bool, dict[str, object]]:
+def _page(section: ObserveSection | OpenPages, path: str) -> tuple[bool, dict[str, object]]:
     connection = _connection(section)
     try:
         connection.request("GET", path, headers=bearer(section.token))
@@ -90,7 +92,7 @@ def _page(section: ObserveSection, path: str) -> tuple[bool, dict[str, object]]:
         connection.close()
 
 
-def _connection(section: ObserveSection) -> HTTPConnection:
+def _connection(section: ObserveSection | OpenPages) -> HTTPConnection:
     """Return a connection to the server of the pages; only a Unix socket is connected already. Raises OSError."""
     address = Address.of(section.listen or "")
     host = _FROM_HERE.get(address.host, address.host)

@@ -178,6 +178,8 @@ def values_of(rows: Stored) -> Sequence[float]:
 
 
 def _block(inputs: tuple[str, ...], packed: bytes) -> RowBlock:
+    if not packed:
+        return RowBlock(inputs, array("q"), array("q"), array("d"))
     return RowBlock(inputs, _column("q", packed, 0), _column("q", packed, 1), _column("d", packed, 2))
 
 

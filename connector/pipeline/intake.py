@@ -19,7 +19,7 @@ from connector.mapping.mapper import Mapper
 from connector.mapping.time.clock_skew import Skew
 from connector.pipeline.discoveries import Announcer, Discoveries
 from connector.pipeline.rejects import Rejects
-from connector.pipeline.under_way import IDLE_SECONDS, UnderWay
+from connector.pipeline.under_way import IDLE_SECONDS, LOOK_SECONDS, UnderWay
 from connector.records import Chunk, Mapped, Part, Record, Rows
 from connector.sources.source import Source, SourceFailedError, SourceFinishedError, ThreadedSource
 from connector.threads.watched import moves
@@ -179,7 +179,8 @@ class Intake:
                 continue
             draining = self._draining.is_set()
             try:
-                chunk = self._source.poll(_LAST_SECONDS if draining else IDLE_SECONDS)
+                seconds = _LAST_SECONDS if draining else LOOK_SECONDS if self._waiting else IDLE_SECONDS
+                chunk = self._source.poll(seconds)
             except SourceFinishedError:
                 if not self._waiting or self._draining.is_set():
                     raise

@@ -5,8 +5,8 @@ Each source has an intake thread. The intake thread polls the source, maps the r
 waiting samples of the integration, delivers the frame and settles the frame (see `Destination`). All threads share
 `UnderWay`, which has one lock. While an integration has as many waiting samples as it may, the sources that feed it are
 held until a quarter of the room is free; a held source keeps new records (see `Source`). A chunk is committed to its
-source when this chunk and all earlier chunks are settled, in every integration. Before a source gives a partition away, the source asks the pipeline
-to settle the records of this partition quickly, and then to forget the rest.
+source when this chunk and all earlier chunks are settled, in every integration. Before a source gives a partition
+away, the source asks the pipeline to settle the records of this partition quickly, and then to forget the rest.
 """
 
 from __future__ import annotations
@@ -67,7 +67,8 @@ class Pipeline:
 
         `admit` puts a reject in the place of each sample of a signal that is not let in. `share` takes the shares of
         all sources and returns the share of each rate that this process may use. `windows_done` is as in `WindowBook`.
-        `default` is the name for people of the integration whose name is empty. `saw` gets the name of a source and its new records. `clock` gives seconds.
+        `default` is the name for people of the integration whose name is empty. `saw` gets the name of a source and its
+        new records. `clock` gives seconds.
         """
         self._sources = {source.name: source for source in sources}
         self._mapper = mapper

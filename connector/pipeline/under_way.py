@@ -31,8 +31,8 @@ from connector.threads.watched import moves
 
 IDLE_SECONDS: Final = 1.0
 """A thread with nothing to do looks again after this time at the latest; every reason to look earlier wakes it."""
-_LOOK_SECONDS: Final = 0.2
-"""The same for a thread that waits for something that wakes nobody: open windows, room at a source, a circuit."""
+LOOK_SECONDS: Final = 0.2
+"""The same for a thread that waits for something that wakes nobody: open windows, a schema, a circuit."""
 _MOST_OVERWRITES: Final = 1_000
 
 
@@ -174,7 +174,7 @@ class UnderWay:
     def wait_for_change(self) -> None:
         """Wait until something changes, for a fifth of a second at most."""
         with self.changed:
-            self.changed.wait(_LOOK_SECONDS)
+            self.changed.wait(LOOK_SECONDS)
 
     def committed(self) -> None:
         """Make the threads look again that wait for room or for settlement."""
@@ -203,7 +203,7 @@ class UnderWay:
                 age = None if lane.oldest is None else self._clock() - lane.oldest
                 ending = draining.is_set() or not self._intakes_unfinished
                 flushing = ending and not self._intakes_running
-                look = _LOOK_SECONDS if lane.windows.held else IDLE_SECONDS
+                look = LOOK_SECONDS if lane.windows.held else IDLE_SECONDS
                 if age is None:
                     if flushing:
                         return False
@@ -312,7 +312,7 @@ class UnderWay:
                     left = until - self._clock()
                     if left <= 0 or give_up():
                         return False
-                    self.changed.wait(min(left, _LOOK_SECONDS))
+                    self.changed.wait(min(left, LOOK_SECONDS))
             finally:
                 self._hurried -= 1
         return True

@@ -10,6 +10,7 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
@@ -283,11 +284,22 @@ def _column_times(rule: DraftRule, rows: Sequence[object]) -> None:
     """Sets `time` to the CSV column with the time of the row, if a column has times in a pattern without a zone."""
     record = rule.group.topics[0].records[0]
     arrival_us = record.received_us or record.time_us
-    for column in rows[0] if isinstance(rows[0], dict) else ():
-        cells = [row.get(column) for row in rows if isinstance(row, dict)]
+    found_rows = [row for row in rows if isinstance(row, dict)]
+    columns = list(found_rows[0]) if found_rows else []
+    places = [("field", column, [row.get(column) for row in found_rows]) for column in columns]
+    places += [
+        (
+            "template",
+            f"{{payload.{day}}} {{payload.{clock}}}",
+            [f"{row.get(day)} {row.get(clock)}" for row in found_rows],
+        )
+        for day, clock in pairwise(columns)
+        if day.isidentifier() and clock.isidentifier()
+    ]
+    for where, column, cells in places:
         found = written_time(cells, arrival_us)
         if found is not None:
-            rule.settings["time"] = {"field": column, "format": found.format, "zone": found.zone}
+            rule.settings["time"] = {where: column, "format": found.format, "zone": found.zone}
             how = "a guess: the file names no zone" if found.guessed else "found from the time of arrival"
             rule.notes.append(f"the time of a row stands in {column}; the zone {found.zone} is {how}")
             if found.ambiguous:

@@ -96,6 +96,16 @@ def _signalk(document: Any) -> bool:
     return _members(update, {"values": list}) and all(_members(value, {"path": str}) for value in update["values"])
 
 
+def _sitewise(document: Any) -> bool:
+    if not isinstance(document, dict):
+        return False
+    entries = document.get("entries")
+    entry = entries[0] if isinstance(entries, list) and entries else document
+    if _members(entry, {"propertyValues": list}):
+        return True
+    return document.get("type") == "PropertyValueUpdate" and _members(document, {"payload": dict})
+
+
 def _teltonika(document: Any) -> bool:
     return _members(document, {"state": dict}) and _members(document["state"].get("reported"), {"ts": int})
 
@@ -159,6 +169,7 @@ VENDORS: Final = (
     Vendor("Signal K", ("signalk",), (), _signalk),
     Vendor("FIWARE NGSI", ("ngsi",), (), _ngsi),
     Vendor("Prometheus as JSON", ("prometheusjson",), (), _with(name=str, value=str, labels=dict)),
+    Vendor("AWS IoT SiteWise", ("sitewise",), (), _sitewise),
     Vendor("OPC UA PubSub", ("opcuapubsub",), ("opcua/json/data/*",), _ua_data),
     Vendor("Azure OPC Publisher", ("opcpublisher",), (), _opc_publisher),
     Vendor("Kepware IoT Gateway", ("kepware", "kepwareiotgateway"), (), _kepware),

@@ -12,9 +12,11 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from math import isfinite
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from connector.mapping.documents.field_names import meaning
+from connector.mapping.documents.item_names import name_elements
+from connector.mapping.documents.places import item_segment, shown
 from connector.mapping.documents.walk import leaves
 from connector.mapping.plans import nearest
 from connector.mapping.rules.numbers import LOOSE_TEXT
@@ -126,11 +128,25 @@ class Bits:
     count: int | None = None
 
 
+class Combined(NamedTuple):
+    """A document with its combined values."""
+
+    document: object
+    beside: dict[str, object]
+    """Path → a value that has no place in the document, which is a list."""
+    rejects: list[Reject]
+    filtered: int
+    """The number of further values that are left out; less than 0 if the document has nulls that are no values."""
+
+
 @dataclass(frozen=True, slots=True)
 class Combination:
     """How a value is made."""
 
     parts: Parts = ()
+    """The place of the value."""
+    path: Path | None = None
+    """The JMESPath that finds the value; None if the value stands at its place."""
     conversion: Conversion = PLAIN
     """The conversion to the number that is scaled."""
     words: Words | None = None
@@ -159,29 +175,57 @@ class Combiner:
         self._others = others
         self._known = known
 
-    def combine(self, document: object, outer: Sequence[object]) -> tuple[object, list[Reject], int]:
-        """(document with combined values, rejects, number of further values that are left out).
+    def combine(self, document: object, outer: Sequence[object]) -> Combined:
+        """Returns the document with its combined values; the document itself is not changed.
 
-        `outer` are the objects around the document, from the inside out. The document itself is not changed.
+        `outer` are the objects around the document, from the inside out.
         """
         work = _Work(document, outer)
         for one in self._named:
-            work.used.update(field.field_of(".".join(one.parts)).parts for field in one.in_fields)
+            parts = one.parts if one.path is not None else find_parts(document, one.parts)
+            work.used.update(field.field_of(".".join(parts)).parts for field in one.in_fields)
             if one.words is not None:
                 work.put_words(one, one.words)
             else:
-                work.put(one, one.parts, lookup(document, one.parts))
-        if self._others is not None:
-            for parts, value in _leaves(document):
-                place = ".".join(parts)
-                if any(field.is_field(place) for field in self._others.in_fields):
-                    work.used.add(parts)
-                elif place not in self._known and not _is_no_measurement(parts, value):
-                    work.put(self._others, parts, value, keeps_text=True)
+                work.put(one, parts, lookup(document, parts) if one.path is None else one.path.find(document))
+        known = {find_parts(document, tuple(place.split("."))) for place in self._known} if self._others else set()
+        for parts, value in _leaves(document) if self._others is not None else ():
+            assert self._others is not None  # noqa: S101 - asked above
+            if any(field.is_field(".".join(parts)) for field in self._others.in_fields):
+                work.used.add(parts)
+            elif parts not in known and not _is_no_measurement(parts, value):
+                work.put(self._others, parts, value, keeps_text=True)
         for parts in work.used:
             if parts and ".".join(parts) not in self._known and isinstance(lookup(work.document, parts), _SCALARS):
                 work.set(parts, None)
-        return work.document, work.rejects, work.filtered
+        return Combined(work.document, work.beside, work.rejects, work.filtered)
+
+
+def find_parts(document: object, parts: Parts) -> Parts:
+    """Returns the keys and places of lists that lead to a value, where `parts` may have names of items for places.
+
+    Returns `parts` itself if the document has no such value.
+    """
+    found: list[str] = []
+    at = document
+    for part in parts:
+        key = part
+        if isinstance(at, list) and not _is_index(at, part):
+            naming = name_elements(at, _has_time)
+            names = [] if naming is None else [shown(item_segment(name.parts)) for name in naming.names]
+            key = str(names.index(part)) if part in names else ""
+        if isinstance(at, list) and key:
+            at = at[int(key)]
+        elif isinstance(at, dict) and part in at:
+            at = at[part]
+        else:
+            return parts
+        found.append(key)
+    return tuple(found)
+
+
+def _has_time(obj: dict[str, object]) -> bool:
+    return any(map(is_time_name, obj))
 
 
 class _Work:
@@ -189,6 +233,7 @@ class _Work:
 
     def __init__(self, document: object, outer: Sequence[object]) -> None:
         self.document: Any = document
+        self.beside: dict[str, object] = {}
         self.rejects: list[Reject] = []
         self.filtered = 0
         self.used: set[Parts] = set()
@@ -201,25 +246,30 @@ class _Work:
 
     def put_words(self, one: Combination, words: Words) -> None:
         """Put the number of some registers in their place, or make a reject."""
-        found = [path.find(self._original) for path in words.of]
+        own = find_parts(self._original, one.parts)
+        of = [find_parts(self._original, path.parts) if path.plain else () for path in words.of]
+        found = [
+            lookup(self._original, parts) if path.plain else path.find(self._original)
+            for path, parts in zip(words.of, of, strict=True)
+        ]
         try:
             number = words.number(found)
         except ValueRejectedError as error:
-            self._reject(one.parts, error, found)
+            self._reject(own, error, found)
             number = None
         if number is MISSING:
             return
-        for path, register in zip(words.of, found, strict=True):
+        for path, parts, register in zip(words.of, of, found, strict=True):
             if path.plain and path.parts != one.parts and register is not MISSING:
-                self._take(path.parts, register)
+                self._take(parts, register)
         if number is None:
-            self._give_up(one.parts)
+            self._give_up(own)
             return
         if any(path.parts == one.parts for path in words.of):
             self.filtered += max(1, leaves(found[0])) - 1
         elif any(path.plain for path in words.of):
             self.filtered -= 1  # the value stands for one of its registers
-        self.put(one, one.parts, number)
+        self.put(one, own, number)
 
     def _take(self, parts: Parts, register: object) -> None:
         """Take a register out of the document; it is counted as left out."""
@@ -278,7 +328,8 @@ class _Work:
             self.document = value
             return
         if isinstance(self.document, list) and not _is_index(self.document, parts[0]):
-            self.document = {str(index): item for index, item in enumerate(self.document)}
+            self.beside[".".join(parts)] = value
+            return
         self.document = at = self._own(self.document if isinstance(self.document, dict | list) else {})
         for number, part in enumerate(parts[:-1]):
             inner = at[int(part)] if isinstance(at, list) else at.get(part)

@@ -96,7 +96,7 @@ def remedy(document: object) -> str:
     _, steps = unpacked(document)
     if not steps:
         return ""
-    return f". {said(steps)}: add decode: {_setting(steps)} to the rule of this topic"
+    return f"; {said(steps)}: add decode: {_setting(steps)} to the rule of this topic"
 
 
 def remedy_for_bytes(payload: bytes) -> str:
@@ -108,7 +108,7 @@ def remedy_for_bytes(payload: bytes) -> str:
     if not found:
         return ""
     steps = (Packed(WHOLE, found),)
-    return f". {said(steps)}: set format: text and decode: {_setting(steps)} in the rule of this topic"
+    return f"; {said(steps)}: set format: text and decode: {_setting(steps)} in the rule of this topic"
 
 
 class PackedTexts:

@@ -66,7 +66,8 @@ class Decoded:
             self._by[at] = (good, repeats)
             self._open[at] = dict(good)
         good, repeats = self._by[at]
-        return [(i, document) for i, document in good if i in self._open[at]], repeats
+        left = self._open.get(at, {})  # none after `failed`
+        return [(i, document) for i, document in good if i in left], repeats
 
     def take(self, form: Format | None, number: int) -> None:
         """Record that a rule takes the document with this number."""

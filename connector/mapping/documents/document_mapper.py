@@ -6,7 +6,7 @@ itself.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from math import isfinite
 from typing import Final
@@ -137,8 +137,7 @@ class DocumentMapper:
         outer = (document,) if selected is not document else ()
         work = Work(record, plan)
         work.whole = whole
-        if rule.combine is not None:
-            selected = _combined(work, rule.combine, selected, outer, "")
+        selected = _combined(work, rule, selected, outer, "")
         if plan.lacking:
             work.lacks = lacks(plan, whole)
         self._walk_document(work, record, plan, selected, outer, "")
@@ -360,7 +359,7 @@ class DocumentMapper:
             self._walker.check_count(work)
             place = item.name.strip() or str(item.place)
             outer = (*item.outer, *around)
-            value = item.value if rule.combine is None else _combined(work, rule.combine, item.value, outer, place)
+            value = _combined(work, rule, item.value, outer, place)
             self._walk_document(work, record, base, value, outer, place)
             if rule.combine is None:
                 self._learn_item(base, value)
@@ -447,6 +446,8 @@ class DocumentMapper:
             self._walker.walk(work, value, "", time_us)
         else:
             work.filtered += leaves(value)
+        for path, made in work.beside.items():
+            self._walker.walk(work, made, path, time_us)
         if rule.expressions:
             self._find(work, plan, value, time_us)
         if work.no_time is not None:
@@ -542,15 +543,11 @@ class DocumentMapper:
         return MISSING
 
 
-def _combined(
-    work: Work,
-    combine: Callable[[object, tuple[object, ...]], tuple[object, list[Reject], int]],
-    document: object,
-    outer: tuple[object, ...],
-    place: str,
-) -> object:
+def _combined(work: Work, rule: Rule, document: object, outer: tuple[object, ...], place: str) -> object:
     """Returns the document with its combined values; `place` is the name of the item, for rejects."""
-    document, rejects, filtered = combine(document, outer)
+    if rule.combine is None:
+        return document
+    document, work.beside, rejects, filtered = rule.combine(document, outer)
     work.rejects += [replace(one, path=f"{place}.{one.path}") for one in rejects] if place else rejects
     work.filtered += filtered
     return document

@@ -33,7 +33,7 @@ class Tolerances:
                         kind,
                         f"a message on topic {dumps(topic[:_LONGEST_TOPIC], ensure_ascii=False)}, the first of its "
                         f"kind, has {TOLERATED[kind]}; everything else in it is read",
-                        "nothing, if the values are right; clarify_connector_tolerated_messages_total counts such "
-                        "messages. Otherwise mend the sender",
+                        "no action is needed if the values are right; otherwise mend the sender. The metric "
+                        "clarify_connector_tolerated_messages_total counts such messages",
                     )
                 )

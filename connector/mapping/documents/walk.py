@@ -69,6 +69,9 @@ _MOST_CONTAINERS: Final = 200_000
 """The most objects and lists that are walked in a document: a megabyte of empty lists takes seconds."""
 
 
+NOTHING: Final[Mapping[str, object]] = {}
+
+
 class Work:
     """One record on its way through the walk."""
 
@@ -76,6 +79,7 @@ class Work:
         "ambiguous",
         "arrival_us",
         "at",
+        "beside",
         "containers",
         "filtered",
         "found_around",
@@ -109,6 +113,8 @@ class Work:
         self.read_time: ReadTime = plan.rule.time.read
         self.no_time: Reject | None = None
         """The reject if the record's own time cannot be used; values that need this time have `NO_TIME`."""
+        self.beside: Mapping[str, object] = NOTHING
+        """Path → a combined value that has no place in the document."""
         self.lacks: Mapping[str, str] = {}
         """Variable that input IDs need and that the plan lacks → a text about the place where it should be."""
         self.place = ""
@@ -123,6 +129,16 @@ class Work:
         """(`id` of the source of a time, `id` of an object around items) → the time in this object, or MISSING."""
         self.ambiguous: frozenset[str] = frozenset()
         """Shown places that several values of this document share."""
+
+
+def is_left_out(rule: Rule, path: str, value: object, look: bool) -> bool:
+    """Whether a rule that takes only the values it names names none in the object or list at this place.
+
+    With `look`, an object is walked all the same: its time may be one that no value uses, which is said.
+    """
+    if rule.other_values or (look and type(value) is not list):
+        return False
+    return shown(path) not in rule.parents and shown(path) not in rule.values
 
 
 def is_item(rule: Rule, path: str) -> bool:
@@ -280,6 +296,9 @@ class Walker:
             if type(value) is not list or key == time_key:
                 continue
             at = prefix + segment(key)
+            if is_left_out(work.plan.rule, at, value, look):
+                self._value(work, value, at, time_us, look, depth)
+                continue
             other = next((one for one in times if one != key and len(obj[one]) == len(value)), None)  # type: ignore[arg-type]
             if key in times:
                 work.filtered += len(value)
@@ -302,30 +321,38 @@ class Walker:
             else:
                 self._value(work, value, at, time_us, look, depth)
 
-    def _value(self, work: Work, value: object, path: str, time_us: int, look: bool, depth: int) -> None:  # noqa: C901, PLR0912
+    def _container(
+        self, work: Work, value: dict[str, object] | list[object], path: str, time_us: int, look: bool, depth: int
+    ) -> None:
+        work.containers += 1
+        if work.containers > _MOST_CONTAINERS:
+            raise PayloadError(Reason.TOO_EXPENSIVE, f"more than {_MOST_CONTAINERS} objects and lists in one document")
+        if path and is_left_out(work.plan.rule, path, value, look):
+            found, keys = count(value)
+            work.filtered += found
+            work.keys += keys
+        elif depth >= MAX_DEPTH:
+            work.rejects.append(
+                Reject(Reason.NESTED_TOO_DEEPLY, f"more than {MAX_DEPTH} levels deep", shown(path) or "(top)")
+            )
+        elif isinstance(value, dict):
+            name = NO_NAME
+            if path and is_item(work.plan.rule, path) and shown(path) not in work.plan.rule.parents:
+                name = item_name(value)
+            at = f"{path}.{item_segment(name.parts)}" if name.parts else path
+            self._object(work, value, at, time_us, look, depth + 1, name.keys)
+        else:
+            self._list(work, value, path, time_us, look, depth + 1)
+
+    def _value(self, work: Work, value: object, path: str, time_us: int, look: bool, depth: int) -> None:  # noqa: PLR0912
         if isinstance(value, dict | list):
-            work.containers += 1
-            if work.containers > _MOST_CONTAINERS:
-                raise PayloadError(
-                    Reason.TOO_EXPENSIVE, f"more than {_MOST_CONTAINERS} objects and lists in one document"
-                )
-            if depth >= MAX_DEPTH:
-                work.rejects.append(
-                    Reject(Reason.NESTED_TOO_DEEPLY, f"more than {MAX_DEPTH} levels deep", shown(path) or "(top)")
-                )
-            elif isinstance(value, dict):
-                name = NO_NAME
-                if path and is_item(work.plan.rule, path) and shown(path) not in work.plan.rule.parents:
-                    name = item_name(value)
-                at = f"{path}.{item_segment(name.parts)}" if name.parts else path
-                self._object(work, value, at, time_us, look, depth + 1, name.keys)
-            else:
-                self._list(work, value, path, time_us, look, depth + 1)
+            self._container(work, value, path, time_us, look, depth)
             return
         plan = work.plan
         conversion = plan.conversions.get(path)
         if conversion is None and isinstance(value, str) and path not in plan.ids:
-            rule = value_of(plan, path)
+            sources = plan.rule.attribute_sources
+            rule = value_of(plan, path) if sources else value_rule(plan.rule, path)
             conversion = None if rule is None else rule.conversion or plan.rule.conversion
         if conversion is not None:
             self._convert(work, value, path, time_us, conversion)

@@ -26,14 +26,14 @@ _GROUPED: Final = re.compile(r"([+-]?)([\d., ']*)((?:[eE][+-]?\d+)?)", re.ASCII)
 _WHOLE: Final = re.compile(r"\d+", re.ASCII)
 
 _BASES: Final = {
-    "hex": (16, re.compile(r"([+-]?)(?:0[xX]|16#|\$)?([0-9a-fA-F]+)[hH]?", re.ASCII)),
+    "hex": (16, re.compile(r"([+-]?)(?:0[xX]|(?:[BWDL]{1,2}#)?16#|\$|&[hH])?([0-9a-fA-F]+)[hH]?", re.ASCII)),
     "octal": (8, re.compile(r"([+-]?)(?:0[oO]|8#)?([0-7]+)", re.ASCII)),
     "binary": (2, re.compile(r"([+-]?)(?:0[bB]|2#)?([01]+)[bB]?", re.ASCII)),
 }
 _GREATEST: Final = 2**64 - 1
 
 _CLOCK: Final = re.compile(
-    r"([+-]?)(?:(\d+)(?:\s*(?:d|days?),?\s+|\s*d|[.T]))?(\d+):([0-5]\d):([0-5]\d)(\.\d+)?", re.ASCII | re.IGNORECASE
+    r"([+-]?)(?:(\d+)(?:\s*(?:d|days?),?\s+|\s*d|[.T]))?(\d+):([0-5]\d):([0-5]\d)([.,]\d+)?", re.ASCII | re.IGNORECASE
 )
 """`02:03:04`, `26:03:04`, `1d 02:03:04`, `1 day, 2:03:04` (Python), `1.02:03:04` (.NET), `0T01:00:16` (Tasmota)."""
 _ISO: Final = re.compile(
@@ -41,11 +41,11 @@ _ISO: Final = re.compile(
 )
 """ISO 8601 without years and months, which have no fixed length."""
 _UNITS: Final = re.compile(
-    r"([+-]?)(?=\d)(?:(\d+)\s*(?:w|weeks?)[\s,]*)?(?:(\d+)\s*(?:d|days?)[\s,]*)?(?:(\d+)\s*(?:h|hrs?|hours?)[\s,]*)?"
-    r"(?:(\d+)\s*(?:m|min|minutes?)[\s,]*)?(?:(\d+)(\.\d+)?\s*(?:s|sec|seconds?))?",
+    r"(?:T(?:IME)?#)?([+-]?)(?=\d)(?:(\d+)\s*(?:w|weeks?)[\s,]*)?(?:(\d+)\s*(?:d|days?)[\s,]*)?(?:(\d+)\s*(?:h|hrs?|hours?)[\s,]*)?"
+    r"(?:(\d+)\s*(?:m|min|mins|minutes?)(?!s)[\s,]*)?(?:(\d+)(\.\d+)?\s*(?:s|secs?|seconds?)[\s,]*)?(?:(\d+)\s*ms)?",
     re.ASCII | re.IGNORECASE,
 )
-"""`12h30m`, `1h 5min`, `3 days`."""
+"""`12h30m`, `1h 5min`, `3 days`, `T#1h5m3s500ms` (IEC 61131)."""
 _MOST_DIGITS: Final = 100
 """The most characters of a number in one of these notations; a number with more is no measurement."""
 
@@ -148,7 +148,9 @@ def duration(text: str) -> float | None:
         sign, days, hours, minutes, seconds, fraction = found.groups()
         weeks = None
     elif found := _ISO.fullmatch(text) or _UNITS.fullmatch(text):
-        sign, weeks, days, hours, minutes, seconds, fraction = found.groups()
+        sign, weeks, days, hours, minutes, seconds, fraction, *thousandths = found.groups()
+        if thousandths and thousandths[0] is not None:
+            seconds, fraction = _with_thousandths(seconds, fraction, thousandths[0])
     elif LOOSE_TEXT.fullmatch(text):
         return float(text)
     elif re.fullmatch(r"[+-]?\d+:\d+", text, re.ASCII):
@@ -161,6 +163,16 @@ def duration(text: str) -> float | None:
     for part, factor in ((hours, 24), (minutes, 60), (seconds, 60)):
         total = total * factor + int(part or 0)
     return float(f"{sign}{total}.{(fraction or '.0')[1:]}")
+
+
+def _with_thousandths(seconds: str | None, fraction: str | None, thousandths: str) -> tuple[str, str | None]:
+    """Returns the seconds and their fraction for `3s500ms`; a fraction beside thousandths is not added up."""
+    whole, rest = divmod(int(thousandths), 1000)
+    if fraction is not None:
+        raise AmbiguousError(
+            "the duration has a fraction of a second and milliseconds; let the sender write one of both"
+        )
+    return str(int(seconds or 0) + whole), f".{rest:03}"
 
 
 def base64_integer(text: str) -> int | None:

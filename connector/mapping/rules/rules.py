@@ -32,9 +32,10 @@ from connector.mapping.rules.values import Conversion
 from connector.mapping.thinning.thinning import Thinning
 from connector.mapping.time.align import Grid
 from connector.mapping.time.times import ReadTime, parse_time
-from connector.records import Overwrite, Reject
+from connector.records import Overwrite
 
 if TYPE_CHECKING:
+    from connector.mapping.documents.combine import Combined
     from connector.mapping.plans import Plan
     from connector.mapping.tags.source import TagSource
     from connector.mapping.time.composed import ComposedTime
@@ -167,9 +168,8 @@ class Rule:
     """The fields that hold payloads themselves, decoded before everything else, also before `when`."""
     prepare: Callable[[object, int], object] | None = None
     """(document, time of arrival in µs) → the document to map; for SenML, the records with resolved base values."""
-    combine: Callable[[object, tuple[object, ...]], tuple[object, list[Reject], int]] | None = None
-    """(document or item, the objects around it) → (the same with values made of several fields, rejects, number of
-    further values that are left out)."""
+    combine: Callable[[object, tuple[object, ...]], Combined] | None = None
+    """(document or item, the objects around it) → the same with values made of several fields."""
     select: Path | None = None
     """The path of the part of the payload that is mapped; None for the whole payload."""
     iterate: tuple[Path, ...] = ()

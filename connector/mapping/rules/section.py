@@ -322,10 +322,8 @@ class ValueSection(SignalFields):
         said += ["limit"] if self.limit == "signal" else []
         if said and (self.states or self.is_enum):
             raise ValueError(f"{said[0]} is for numbers; remove the states, or put them to the single part")
-        if self.bits and (self.scale is not None or self.offset is not None):
-            raise ValueError("bits are parts of an integer, which has no scale and offset")
-        if said and self.path is not None and not parse_path(self.path).plain:
-            raise ValueError(f"{said[0]} needs a plain path: keys with dots between them")
+        if self.bits and any(getattr(self, name) is not None for name in ("scale", "offset", "min", "max", "unit")):
+            raise ValueError("bits are parts of an integer, which has no scale, offset, min, max and unit")
         return self
 
 

@@ -16,7 +16,9 @@ _ZONE: Final = r"(?P<zone>[A-Za-z]{1,5}|(?:UTC|GMT)?[+-]\d\d?(?::?\d\d)?)"
 _CLOCK: Final = r"(?P<clock>\d\d:\d\d(?::\d\d(?:[.,]\d+)?)?)"
 _DOTNET: Final = re.compile(r"\\?/Date\((-?\d{1,15})(?:[+-]\d{4})?\)\\?/", re.ASCII)
 _COMMA: Final = re.compile(r"(\d{10}),(\d{1,9})", re.ASCII)
-_ISO: Final = re.compile(rf"(?P<day>\d{{4}}-\d\d-\d\d)[T ]{_CLOCK} ?{_ZONE}", re.ASCII)
+_ISO: Final = re.compile(
+    rf"(?P<day>\d{{4}}-\d\d-\d\d)[T ]{_CLOCK} ?(?:{_ZONE}|(?P<place>[A-Z][a-z]+/[A-Z][A-Za-z_/-]+))", re.ASCII
+)
 _JAVA: Final = re.compile(r"(\d{4}-\d\d-\d\dT[\d:.]+(?:Z|[+-]\d\d:\d\d))\[[\w/+-]{1,40}\]", re.ASCII)
 _METER: Final = re.compile(r"(\d{12})(?P<zone>[SW])", re.ASCII)
 _WORDS: Final = (
@@ -51,7 +53,9 @@ def other_text(text: str, zone: Zone | None) -> int | datetime:
         local, name = _local(text)
     except (ValueError, KeyError):
         shown = text if len(text) <= 40 else text[:40] + "…"
-        raise TimeError(f"{shown!r} is neither ISO 8601 nor an epoch number") from None
+        raise TimeError(
+            f"{shown!r} is neither ISO 8601 nor an epoch number; a rule reads other notations (time: format)"
+        ) from None
     return local if name is None else abbreviated(name, zone).to_utc(local)
 
 
@@ -63,7 +67,7 @@ def _local(text: str) -> tuple[datetime, str | None]:
     if found := _JAVA.fullmatch(text):
         return datetime.fromisoformat(found[1]), None
     if found := _ISO.fullmatch(text):
-        return datetime.fromisoformat(f"{found['day']} {found['clock']}"), found["zone"]
+        return datetime.fromisoformat(f"{found['day']} {found['clock']}"), found["zone"] or found["place"]
     found = next(filter(None, (words.fullmatch(text) for words in _WORDS)), None)
     if found is None:
         raise ValueError

@@ -169,10 +169,14 @@ def zone_of(text: str) -> Zone:
 
 
 def abbreviated(name: str, zone: Zone | None) -> Zone:
-    """Returns the zone of a time that has an abbreviation or a letter behind it; `zone` is the zone of the rule.
+    """Returns the zone that is written behind a time: a name, an abbreviation, an offset, or a letter for summer time.
+
+    `zone` is the zone of the rule.
 
     Raises `TimeError` for an abbreviation that may stand for several zones.
     """
+    if "/" in name:
+        return zone_of(name)
     upper = name.upper()
     if zone is not None and zone.rules is not None and (upper in _SUMMER or upper not in _HOURS):
         return zone_of(f"{zone.text.partition(' ')[0]} {upper}")

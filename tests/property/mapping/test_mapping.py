@@ -77,6 +77,13 @@ def test_with_times_in_it_too(value: object, topic: str) -> None:
     assert mapper.map("mqtt", record) == mapped
 
 
+COMPOSED: list[dict[str, Any]] = [
+    {"time": {"field": "ts", "unit": "ms", "plus": {"path": "b", "unit": "us"}}},
+    {"time": {"template": "{payload.ts}{payload.c|}", "missing": "arrival"}},
+]
+"""Rules with a time of several fields."""
+
+
 @settings(max_examples=150, deadline=None)
 @given(
     objects=st.lists(
@@ -89,7 +96,14 @@ def test_with_times_in_it_too(value: object, topic: str) -> None:
         max_size=6,
     ),
     rule=st.sampled_from(
-        [{}, {"time": "arrival"}, {"time": "ts"}, {"values": {"a": {"skip": True}}}, {"other_values": "filter"}]
+        [
+            {},
+            {"time": "arrival"},
+            {"time": "ts"},
+            {"values": {"a": {"skip": True}}},
+            {"other_values": "filter"},
+            *COMPOSED,
+        ]
     ),
 )
 @example(objects=[{"a": 1, "b": None}, {"a": 1, "b": 2}, {"a": 1, "b": 3}], rule={})
@@ -141,6 +155,7 @@ VALUES += [{"x": 1, "y": "s"}, {"x": 1, "ts": ARRIVAL // 1000}, {"x": 7, "ts": "
             {},
             {"time": "arrival"},
             {"time": "ts"},
+            *COMPOSED,
             {"values": {"a": {"skip": True}}},
             {"other_values": "filter", "values": {"a": {}, "b": {"name": "B"}}},
             {"align": {"to": "1s"}},

@@ -135,6 +135,19 @@ def test_the_path_of_a_list_starts_at_the_configuration(folder: Path) -> None:
     assert all(rule.tags for rule in rules)
 
 
+def test_the_path_of_a_list_stays_when_kubernetes_changes_the_config_map(folder: Path) -> None:
+    (folder / "tags.csv").touch()
+    version = folder / "mounted" / "..2026_05_01"
+    version.mkdir(parents=True)
+    (version.parent / "..data").symlink_to(version.name)
+    for name in ("c.yaml", "tags.csv"):
+        (folder / name).rename(version / name)
+        (version.parent / name).symlink_to(f"..data/{name}")
+    (rule,) = load_config(version.parent / "c.yaml").rules()
+    assert rule.tags is not None
+    assert rule.tags.list.file == version.parent / "tags.csv"
+
+
 def test_the_example_names_and_scales_its_message(tmp_path: Path) -> None:
     values = [{"id": "TT101", "v": 215}, {"id": "XV7", "v": "OPEN"}, {"id": "SPARE", "v": 1}]
     file = tmp_path / "capture.ndjson"

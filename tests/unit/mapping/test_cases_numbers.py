@@ -28,7 +28,7 @@ UNITS = {
 _CERTAIN = [("f00", 12.5), ("f01", 21.5), ("f02", -5), ("f20", 2), ("f21", 1000), ("f22", 100)]
 _LETTERS = [("f14", 4), ("f23", 1), ("f27", 0)]
 """A letter behind a number is a unit: nothing tells `4F` from a temperature in Fahrenheit."""
-CONNECT = {
+CONNECT: dict[str, Any] = {
     "schema": {
         "type": "struct", "optional": False,
         "fields": [
@@ -47,6 +47,24 @@ DEBEZIUM = {
     "op": "u",
     "ts_ms": 1777615200000,
     "source": {"ts_ms": 1777615200000},
+}
+
+ROW = {"id": 1, "level": "95o=", "vol": {"scale": 2, "value": "AcnDgA=="}}
+ENVELOPE = {
+    "type": "struct",
+    "fields": [
+        {"type": "struct", "field": "before", "fields": []},
+        {
+            "type": "struct",
+            "field": "after",
+            "fields": [
+                {"field": "id", "type": "int32"},
+                {**CONNECT["schema"]["fields"][1], "field": "level"},
+                {"field": "vol", "type": "struct", "name": "io.debezium.data.VariableScaleDecimal"},
+                {"field": "changed", "type": "int64", "name": "io.debezium.time.MicroTimestamp"},
+            ],
+        },
+    ],
 }
 
 
@@ -135,6 +153,17 @@ CASES = {
         [("tank/1/level", 21.5), ("tank/1/vol", 300000)],
         time=NOON,
         key=b'{"id":1}',
+    ),
+    "c53-debezium-decimal, with its schema": Case(
+        "- {preset: debezium, topic: pg.public.tank, input: 'tank/{payload.payload.after.id}/{path}'}",
+        [
+            (
+                "pg.public.tank",
+                {"schema": ENVELOPE, "payload": {**DEBEZIUM, "after": {**ROW, "changed": 1777615200000000}}},
+            )
+        ],
+        [("tank/1/level", -21.5), ("tank/1/vol", 300000)],
+        time=NOON,
     ),
     "c56-utf8-topics": Case(
         "- {topic: 'Anlage/#', decimal_comma: true, format: text}",

@@ -83,7 +83,7 @@ Make = Callable[..., Bench]
 
 @pytest.fixture
 def bench(monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
-    """Makes benches; whatever a test leaves running is stopped. A test's clock wakes nobody: it is looked at often."""
+    """Makes benches; whatever a test leaves running is stopped. The clock of a test wakes nobody, so it is watched."""
     made: list[Bench] = []
 
     def make(*args: ListSource, **settings: object) -> Bench:

@@ -40,12 +40,24 @@ DAY = "2026-05-01"
             [(f"meter/7/{1777615200 + n}/kwh", 12.5) for n in range(2)],
             {"input": "meter/7/kwh", "time": {"template": "{level3}"}, "shared_inputs": True},
         ),
+        (
+            [("d", b"Datum;Uhrzeit;kW\r\n01.05.2026;08:00:00;1,5\r\n01.05.2026;08:00:05;2,5\r\n")],
+            {
+                "format": {"type": "csv", "delimiter": ";", "decimal": ","},
+                "time": {
+                    "template": "{payload.Datum} {payload.Uhrzeit}",
+                    "format": "%d.%m.%Y %H:%M:%S",
+                    "zone": "Europe/Berlin",
+                },
+            },
+        ),
     ],
 )
 def test_the_right_notation_is_proposed(messages: list[tuple[str, Any]], settings: dict[str, object]) -> None:
     observed = Observed()
     for number, (topic, payload) in enumerate(messages, 1):
-        observed.add("", Record(topic, json.dumps(payload).encode(), parse_time(f"{DAY}T06:00:05Z")), number)
+        written = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
+        observed.add("", Record(topic, written, parse_time(f"{DAY}T06:00:05Z")), number)
     (rule,) = draft(observed, dict(SOURCE)).rules
     assert {name: value for name, value in rule.settings.items() if name != "topic"} == settings
     assert rule.signals

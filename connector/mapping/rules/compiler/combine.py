@@ -26,30 +26,36 @@ def combiner_of(section: RuleSection, values: CompiledValues) -> Combiner | None
     for name, value in section.values.items():
         path = Path(name, tuple(name.split("."))) if value.path is None else parse_path(value.path)
         conversion = conversion_of(section, value) or PLAIN
-        one = _combination(section, value, path.parts, conversion)
+        parts = path.parts if path.plain else tuple(name.split("."))
+        one = _combination(section, value, parts, conversion)
         if one is None or value.skip:
             continue
         if conversion.states is not None and not _combination(RuleSection(topic="#"), value, (), PLAIN):
             continue  # the scale of the rule is for its numbers
-        if conversion.states is not None or not path.plain:
+        if conversion.states is not None:
             raise ValueError(
-                f"values.{name}: bits, words, and a scale or an offset in a field are for numbers at plain paths (keys "
-                "with dots between them); give it a scale of its own, or another path"
+                f"values.{name}: bits, words, and a scale or an offset in a field are for numbers, not states"
             )
+        place = ".".join(parts)
+        rule = values.plain.get(place) if path.plain else values.found.pop(name)
+        if rule is None or (not path.plain and place in values.plain):
+            raise ValueError(f"values.{name}: another value has the path {place!r} already")
+        if not path.plain:
+            values.expressions.remove((path, name))
+            one = replace(one, path=path)
+            if value.words is not None and not value.words.of and one.words is not None:
+                one = replace(one, words=replace(one.words, of=(path,)))
         named.append(one)
-        rule = replace(values.plain[path.dotted], conversion=_afterwards(conversion))
-        values.plain[path.dotted] = rule
-        further = {".".join((*path.parts, bit)): f"{name}.{bit}" for bit in value.bits}
+        values.plain[place] = rule = replace(rule, conversion=_afterwards(conversion))
+        further = {".".join((*parts, bit)): f"{name}.{bit}" for bit in value.bits}
         if one.marks_limits:
-            further[path.dotted + LIMIT_SIGNAL] = name + LIMIT_SIGNAL
+            further[place + LIMIT_SIGNAL] = name + LIMIT_SIGNAL
         no_unit = None if section.unit is None else template_for((), "")
-        for place, called in further.items():
-            values.plain.setdefault(
-                place,
-                replace(
-                    rule, conversion=PLAIN, thinning=None, unit=no_unit, named=None if value.path is None else called
-                ),
-            )
+        for at, called in further.items():
+            own = None if value.path is None else called
+            thinning = rule.thinning if value.bits else None
+            part = replace(rule, conversion=PLAIN, thinning=thinning, unit=no_unit, named=own)
+            values.plain.setdefault(at, part)
     others = None
     if isinstance(section.scale, FieldSection) or isinstance(section.offset, FieldSection):
         conversion = conversion_of(section, None) or PLAIN
@@ -95,16 +101,16 @@ def _combination(
     if not (in_fields or words or bits or limit == "signal"):
         return None
     first = replace(conversion, minimum=None, maximum=None)
-    if in_fields:
+    if in_fields or bits:
         first = replace(first, scale=1.0, offset=0.0)
     return Combination(
         parts,
-        first,
-        None if words is None else _words(words, parts),
-        _field(scale, "scale", 1.0) if in_fields else 1.0,
-        _field(offset, "offset", 0.0) if in_fields else 0.0,
-        tuple(_bits(name, text) for name, text in bits.items()),
-        limit == "signal",
+        conversion=first,
+        words=None if words is None else _words(words, parts),
+        scale=_field(scale, "scale", 1.0) if in_fields else 1.0,
+        offset=_field(offset, "offset", 0.0) if in_fields else 0.0,
+        bits=tuple(_bits(name, text) for name, text in bits.items()),
+        marks_limits=limit == "signal",
     )
 
 

@@ -92,6 +92,7 @@ def compile_rule(
     names_of_items = [section.item_name] if isinstance(section.item_name, str) else section.item_name or []
     templates = RuleTemplates(tuple(names), items=bool(section.iterate or section.parallel))
     values = values_of(section, templates)
+    others = _maps_other_values(section, values)
     combiner = combiner_of(section, values)
     has_values = not section.skip and section.describes is None
     tag_source = tags_of(section.tags or tags, templates) if has_values else None
@@ -128,7 +129,7 @@ def compile_rule(
         drops_text=section.text == "drop",
         values=values.plain,
         expressions=tuple(values.expressions),
-        other_values=_maps_other_values(section, values),
+        other_values=others,
         publish=publishing_of(section.publish, templates),
         tags=tag_source,
         attribute_sources=() if tag_source is None else (tag_source,),

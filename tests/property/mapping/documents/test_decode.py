@@ -45,7 +45,7 @@ def test_every_leaf_in_a_field_is_a_sample_a_reject_or_filtered(value: object, e
     content = json.dumps(value).encode()
     fields = [{"id": "a", "p": _WRITTEN[encodings](content)}, {"id": "b", "n": 7}]
     record = Record("t", json.dumps({"l": fields}).encode(), ARRIVAL)
-    mapper = _mapper(encodings)
+    mapper = MAPPERS[encodings]
     mapped = mapper.map("mqtt", record)
     check_promises(mapped, record)
     assert ("l.b.n", ARRIVAL, 7) in mapped.samples

@@ -133,7 +133,19 @@ sections = st.fixed_dictionaries(
         "item_name": st.just("n"),
         "when": st.sampled_from([{"a": 1}, {"a": None}, "a", "length(@) > `1`"]),
         "input": st.sampled_from(["{path}", "{payload.a}/{path}", "{field}"]),
-        "time": st.sampled_from(["auto", "arrival", {"field": "a", "missing": "arrival"}, {"zone": "Europe/Oslo"}]),
+        "parallel": st.sampled_from([["a"], ["a", "b"]]),
+        "time": st.sampled_from(
+            [
+                "auto",
+                "arrival",
+                {"field": "a", "missing": "arrival"},
+                {"zone": "Europe/Oslo"},
+                {"field": "a", "missing": "arrival", "zone": "{payload.b|UTC}"},
+                {"template": "{item}", "missing": "arrival"},
+                {"template": "177761520{index}", "plus": {"path": "a || b", "unit": "us"}},
+                {"header": "h", "missing": "arrival", "step": {"path": "a", "unit": "hz"}},
+            ]
+        ),
         "quality": st.sampled_from([{"path": "q"}, {"path": "a", "bad": "reject"}, {"path": "b", "bad": "signal"}]),
         "values": st.sampled_from(
             [

@@ -20,6 +20,7 @@ F32 = {"type": "f32"}
         ({"values": {"w": {"bits": {"on": 1}}}, "other_values": "filter"}, {"w": 1, "x": 1}, {"w.on": 0}),
         ({"values": {"w": {"bits": {"on": 63}, "number": "hex"}}}, {"w": "0x8000000000000000"}, {"w.on": 1}),
         ({"values": {"alarm": {"path": "d.w", "bits": {"on": 0}}}}, {"d": {"w": 1, "x": 2}}, {"alarm.on": 1, "d.x": 2}),
+        ({"scale": 0.1, "values": {"w": {"bits": {"on": 0}}}}, {"w": 1, "x": 12}, {"w.on": 1, "x": 1.2}),
         ({"values": {"alarm": {"path": "@", "bits": {"on": 0}}}}, 1, {"alarm.on": 1}),
         ({"values": {"f": {"words": {**F32, "of": ["a", "b"]}}}}, {"a": 16864, "b": 49552}, {"f": 28.094512939453125}),
         ({"values": {"f": {"words": F32}}}, {"f": [16864, 49552]}, {"f": 28.094512939453125}),
@@ -46,6 +47,21 @@ F32 = {"type": "f32"}
         ({"values": {"w": {"bits": {"on": 0}}, "f": {"words": F32}, "v": {"scale": {"path": "s"}}}}, {"x": 1, "s": 2},
          {"x": 1}),
         ({"values": {"v": {"scale": {"path": "s"}}, "s": {}}}, {"v": 1, "s": 2}, {"v": 2, "s": 2}),
+        ({"values": {"l.alarms.v": {"bits": {"on": 0}}}}, {"l": [{"id": "x", "v": 3}, {"id": "alarms", "v": 1}]},
+         {"l.x.v": 3, "l.alarms.v.on": 1}),
+        ({"values": {"w": {"path": "l[?id=='alarms'].v | [0]", "bits": {"on": 0}}}},
+         {"l": [{"id": "x", "v": 3}, {"id": "alarms", "v": 1}]}, {"w.on": 1}),
+        ({"values": {"w": {"path": "[?id=='alarms'].v | [0]", "bits": {"on": 0}}}, "other_values": "map"},
+         [{"id": "x", "v": 3}, {"id": "alarms", "v": 1}], {"x.v": 3, "alarms.v": 1, "w.on": 1}),
+        ({"values": {"f": {"path": "[?r > `0`].v", "words": F32}}}, [{"r": 1, "v": 16864}, {"r": 2, "v": 49552}],
+         {"f": 28.094512939453125}),
+        ({"values": {"f": {"words": {**F32, "of": ["a.v", "b.v"]}}}},
+         [{"id": "a", "v": 16864}, {"id": "b", "v": 49552}],
+         {"f": 28.094512939453125}),
+        ({"values": {"a.v": {"words": F32}}}, [{"id": "a", "v": [16864, 49552]}, {"id": "b", "v": 1}],
+         {"a.v": 28.094512939453125, "b.v": 1}),
+        ({"scale": {"path": "{path}_SF", "default": 1}, "values": {"l.a.v": {"scale": 2}}},
+         {"l": [{"id": "a", "v": 1, "v_SF": 5}, {"id": "b", "v": 1, "v_SF": 5}]}, {"l.a.v": 2, "l.b.v": 5}),
         ({"values": {"w": {"bits": {"on": 0}}}}, {"w": None, "x": 1}, {"x": 1}),
     ],
 )  # fmt: skip
@@ -117,3 +133,12 @@ def test_a_mark_of_a_limit_has_not_the_unit_of_its_rule() -> None:
     using = mapper({"topic": "t", "unit": "mg/l", "values": {"lead": {"limit": "signal"}}})
     take(using, {"lead": "<0.05"})
     assert {name: metadata.unit for name, metadata in using.discovered} == {"t:lead": "mg/l", "t:lead_limit": ""}
+
+
+def test_bits_are_thinned_as_their_integer_is() -> None:
+    using = mapper({"topic": "t", "values": {"w": {"bits": {"a": 0, "b": 1}, "thin": {"change_only": True}}}})
+    names = [
+        [name for name, _, _ in take(using, {"w": word}, time_us=1_790_000_000_000_000 + n).samples]
+        for n, word in enumerate([1, 1, 3])
+    ]
+    assert names == [["t:w.a", "t:w.b"], [], ["t:w.b"]]

@@ -239,6 +239,18 @@ def test_a_message_whose_named_values_are_null_has_none_by_design() -> None:
     assert [reject.reason for reject in take(using, {"v": "x", "name": None}).rejects] == [Reason.NO_NUMERIC_VALUE]
 
 
+@pytest.mark.parametrize("time", ["auto", "ts", "arrival"])
+def test_what_a_rule_leaves_out_makes_no_dead_letters(time: str) -> None:
+    using = mapper({"topic": "t", "time": time, "values": {"v": {}, "m.w": {}}, "other_values": "filter"})
+    rows = [[1714557600, 2], [1714557601, 3]]
+    payload = {"ts": 1714557600, "v": 1, "m": {"w": 2, "rows": rows}, "rows": rows, "stamps": [1714557600], "w": [3]}
+    for _ in range(2):
+        found = take(using, payload)
+        assert values(found) == {"t:v": 1, "t:m.w": 2}
+        assert found.rejects == []
+        assert found.filtered == 10 + (time != "auto")
+
+
 def test_a_list_of_readings_with_their_times() -> None:
     using = mapper({"topic": "t", "iterate": "@", "input": "{path}", "time": {"field": "at", "unit": "s"}})
     found = take(using, [{"at": 1714557600, "v": 1}, {"at": 1714557601, "v": 2}, {"v": 3}])
@@ -815,3 +827,8 @@ def test_a_name_or_label_that_is_not_there_refuses_nothing() -> None:
     assert (signal.name, signal.labels) == (input_id, ())
     assert signal.item is not None
     assert signal.item.name is None
+
+
+def test_a_payload_that_the_first_of_all_rules_cannot_take_apart_is_one_reject() -> None:
+    mapped = take(mapper({"topic": "#", "parallel": ["a"]}, {"topic": "#"}, match="all"), {"v": 1})
+    assert [reject.reason for reject in mapped.rejects] == [Reason.WRONG_STRUCTURE]

@@ -118,6 +118,48 @@ CASES = [
         [("a", MAY, 1), ("a", "2026-05-01T06:00:00.001Z", 2), ("b", "2026-05-01T06:00:01Z", 3)],
     ),
     Case(
+        "rows of three axes, and a rate",
+        """
+- topic: vib
+  iterate: data
+  time: {field: "ts[0]", unit: s, plus: {path: "ts[1]", unit: ns}, step: {path: fs, unit: hz}}
+  values: {x: {path: "[0]"}, y: {path: "[1]"}}
+  input: "{path}"
+""",
+        [("vib", {"ts": [1777615200, 4000], "fs": 1000, "data": [[1, 2], [3, 4]]})],
+        [
+            ("x", "2026-05-01T06:00:00.000004Z", 1), ("y", "2026-05-01T06:00:00.000004Z", 2),
+            ("x", "2026-05-01T06:00:00.001004Z", 3), ("y", "2026-05-01T06:00:00.001004Z", 4),
+        ],
+    ),
+    Case(
+        "one start, and in each item the time since then",
+        """
+- {topic: log, iterate: rows, input: "{path}", time: {field: t0, plus: {path: dt, unit: ms}}}
+""",
+        [("log", {"t0": 1777615200, "rows": [{"dt": 0, "v": 1}, {"dt": 250.5, "v": 2}]})],
+        [("v", MAY, 1), ("v", "2026-05-01T06:00:00.2505Z", 2)],
+    ),
+    Case(
+        "seconds and nanoseconds in a list",
+        """
+- {topic: ros, input: "{path}", time: {field: "ts[0]", plus: {path: "ts[1]", unit: ns}}}
+""",
+        [("ros", {"ts": [1777615200, 4000], "v": 1})] * 2,
+        [("v", "2026-05-01T06:00:00.000004Z", 1)] * 2,
+    ),
+    Case(
+        "a level of the topic for each part of the time",
+        """
+- topic: meter/{m}/{y}/{mo}/{d}/{h}
+  input: "meter/{m}"
+  shared_inputs: true
+  time: {template: "{y}-{mo}-{d} {h}", format: "%Y-%m-%d %H", zone: Europe/Oslo}
+""",
+        [("meter/7/2026/5/1/8", "5")],
+        [("meter/7", MAY, 5)],
+    ),
+    Case(
         "c10 and c78: the keys of an object are the times",
         """
 - topic: pv/forecast
@@ -302,8 +344,9 @@ CASES = [
             ("z/6", {"time": "1777615200,5", "v": 6}),
             ("z/7", {"time": "Fri May  1 08:00:00 CEST 2026", "v": 7}),
             ("z/8", {"time": "2026-05-01T08:00:00+02:00[Europe/Oslo]", "v": 8}),
+            ("z/9", {"time": "2026-05-01 08:00:00 Europe/Oslo", "v": 9}),
         ],
-        [(f"{n}/v", "2026-05-01T06:00:00.5Z" if n == 6 else MAY, n) for n in range(1, 9)],
+        [(f"{n}/v", "2026-05-01T06:00:00.5Z" if n == 6 else MAY, n) for n in range(1, 10)],
     ),
     Case(
         "c36 with the formats that its user wrote",

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import difflib
 from datetime import timedelta
 from pathlib import Path
 
@@ -87,6 +88,21 @@ class Config(Section):
                     problem = None if form is None else form.registry_problem(self.schema_registries)
                     if problem:
                         raise ValueError(f"mapping.rules[{number}].{where}format: {problem}")
+        return self
+
+    @model_validator(mode="after")
+    def _integrations_exist(self) -> Config:
+        known = self.clarify.names
+        for number, rule in enumerate(self.mapping.rules):
+            for section in rule.sections():
+                to = section.to
+                if to is not None and "{" not in to and to not in known:
+                    near = difflib.get_close_matches(to, known, 1)
+                    hint = f"; did you mean {near[0]}?" if near else ""
+                    raise ValueError(
+                        f"mapping.rules[{number}].to: there is no integration {to!r}{hint} Known are "
+                        f"{', '.join(known)}; clarify.integrations has the further ones"
+                    )
         return self
 
     @model_validator(mode="after")

@@ -71,7 +71,9 @@ class ByIntegration:
                 rows.indexes, rows.times, rows.packed = part.indexes, part.times, part.packed
                 found.append((index, rows))
             else:
-                found.append((index, Mapped([(self._of(one)[1], *rest) for one, *rest in part.samples])))
+                found.append(
+                    (index, Mapped([(self._of(one)[1], time_us, value) for one, time_us, value in part.samples]))
+                )
         return found
 
     def lines(self, chunk: Chunk, parts: Sequence[Part]) -> list[str] | None:

@@ -106,7 +106,7 @@ class Destination:
     def _by_record(self, frame: Frame) -> Iterator[tuple[int, list[Sample]]]:
         """Yields the token of each record of a frame, and its samples as the mapping wrote them."""
         for token, samples in by_record(frame.columns):
-            yield token, [(at_integration(self.name, input_id), *rest) for input_id, *rest in samples]
+            yield token, [(at_integration(self.name, one), time_us, value) for one, time_us, value in samples]
 
     def _remember_windows(self, frame: Frame) -> None:
         """Remember the windows of a frame; called before a commit.

@@ -138,29 +138,18 @@ class Pipeline:
             WatchedThread(f"intake-{source.name}", source.name, partial(self._guarded, intake.run))
             for source, intake in zip(sources, self._intakes, strict=True)
         ]
-        self._threads += [
-            WatchedThread(
-                f"sender-{name}" if name else "sender", "", partial(self._guarded, partial(self._send, destination))
-            )
-            for name, destination in self.destinations.items()
-        ]
+        for name, destination in self.destinations.items():
+            send = partial(self._guarded, partial(self._send, destination), sends=True)
+            sender = WatchedThread(f"sender-{name}" if name else "sender", "", send)
+            sender.about = {"integration": name} if name else {}
+            self._threads.append(sender)
 
     # -- the way of the data ----------------------------------------------------------------------
 
     def _send(self, destination: Destination) -> None:
         """Send the samples of one integration until the pipeline is drained; each intake thread runs `Intake.run`."""
-        try:
-            destination.send(self._draining)
-            self._tell_packing()
-        except BaseException:
-            self._aborted.set()  # before `stopped`: the other integrations end, too
-            raise
-        finally:
-            with self._committing:
-                self._sending -= 1
-                ended = not self._sending
-            if ended:
-                self.stopped.set()
+        destination.send(self._draining)
+        self._tell_packing()
 
     def _commit(self) -> None:
         """Commit newly settled records to their sources."""
@@ -252,7 +241,7 @@ class Pipeline:
 
     # -- details ----------------------------------------------------------------------------------
 
-    def _guarded(self, work: Callable[[], str | None]) -> None:
+    def _guarded(self, work: Callable[[], str | None], *, sends: bool = False) -> None:
         """Run the work of a thread; if the work fails, stop the pipeline, because no other thread does this work."""
         try:
             if failure := work():
@@ -265,6 +254,12 @@ class Pipeline:
         finally:
             if self.failure:
                 self.drain()
+            if sends:
+                with self._committing:
+                    self._sending -= 1
+                    ended = not self._sending
+                if ended:
+                    self.stopped.set()
 
     def _rate_share(self) -> float:
         return self._share([source.share() for source in self._sources.values()])

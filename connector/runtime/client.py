@@ -16,9 +16,12 @@ class _WatchedApi(Api):
         return super()._call(method, *params)
 
 
-def open_client(config: Config) -> Api:
-    """Returns the client of Clarify's API; uses no network yet. Raises `CredentialsError`."""
-    section = config.clarify
+def open_client(config: Config, integration: str = "") -> Api:
+    """Returns the client of Clarify's API for one integration; an empty name is the integration of `clarify` itself.
+
+    Uses no network yet. Raises `CredentialsError`.
+    """
+    section = config.clarify.of(integration)
     return _WatchedApi(
         Credentials.load(section.credentials, allow_insecure=section.allow_insecure),
         timeout=Timeouts(read=section.timeout, write=section.timeout),

@@ -19,7 +19,7 @@ from connector.mapping.signals.states import LearnedStates
 from connector.mapping.sparkplug import SparkplugPlan
 from connector.mapping.thinning.thinning import Thinner
 from connector.mapping.topic_plans import TopicPlans
-from connector.records import Reason, SignalMetadata, at_integration
+from connector.records import Reason, SignalMetadata, at_integration, of_integration
 
 _PATH_BYTES: Final = 150
 _SOURCE_BYTES: Final = 400
@@ -101,7 +101,7 @@ class Naming:
         if value is not None:
             called = shown(path) if value.named is None else value.named
             describe = plan.described if isinstance(plan, SparkplugPlan) else partial(signal_metadata, plan)
-            found = describe(value, called, input_id, self.states.of(input_id))
+            found = describe(value, called, of_integration(input_id)[1], self.states.of(input_id))
             if found is not None:
                 self.discovered.append((input_id, found))
 

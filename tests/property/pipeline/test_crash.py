@@ -140,7 +140,7 @@ def life(world: World, sizes: list[int], max_bytes: int) -> None:
         position += len(records)
     pipeline._under_way.intake_ended(finished=False)
     pipeline.drain()
-    pipeline._send()
+    pipeline._send(pipeline.destinations[""])
     assert pipeline.status.waiting() == (0, 0)
 
 

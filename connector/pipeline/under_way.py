@@ -25,7 +25,7 @@ from connector.packing.planner import Planner
 from connector.packing.rates import SampleRates
 from connector.pipeline.by_integration import ByIntegration
 from connector.pipeline.lane import Lane
-from connector.pipeline.room import Room
+from connector.pipeline.room import OPEN_RECORDS, Room
 from connector.records import Chunk, Part, at_integration
 from connector.threads.watched import moves
 
@@ -110,24 +110,26 @@ class UnderWay:
         with self.changed:
             now, progress = self._clock(), self._progress
             if self._only is not None:
-                only = self._only
-                room = self._room("", only)
-                return room.look(only.samples, only.pending.waiting, progress.open_records, progress.open_topics, now)
+                samples, waiting = self._only.samples, self._only.pending.waiting
+                return self._room("").look(samples, waiting, progress.open_records, progress.open_topics, now)
             fed = [lane for lane in self._lanes.values() if source in lane.sources]
-            fullest = max(fed, key=self._used, default=next(iter(self._lanes.values())))
-            waiting = sum(lane.pending.waiting for lane in fed)
-            used, own = self._used(fullest), progress.open_in_source[source]
-            return self._room(source, None).look(used if fed else 0.0, waiting, own.records, own.topics, now)
+            used, waiting = max(map(self._used, fed), default=0.0), sum(lane.pending.waiting for lane in fed)
+            own = progress.open_in_source[source]
+            return self._room(source).look(used, waiting, own.records, own.topics, now)
 
     def _used(self, lane: Lane) -> float:
         """The part of the bound of this lane that is in use."""
         return lane.samples / self._limits[lane.name].max_waiting_samples
 
-    def _room(self, source: str, lane: Lane | None) -> Room:
+    def _room(self, source: str) -> Room:
         room = self._rooms.get(source)
         if room is None:
-            most = 1 if lane is None else self._limits[lane.name].max_waiting_samples
-            room = self._rooms[source] = Room(most, self._clock())
+            most = max(limits.max_waiting_samples for limits in self._limits.values())
+            if self._only is not None:
+                room = Room(most, self._clock())
+            else:  # records of one integration stay under way behind those of another one
+                room = Room(1.0, self._clock(), max(most, OPEN_RECORDS))
+            self._rooms[source] = room
         return room
 
     def _window_now(self, lane: Lane, now: float) -> float:

@@ -31,7 +31,8 @@ from connector.runtime.assembly import (
     shared_topics,
 )
 from connector.runtime.carrying import Carrying
-from connector.runtime.integrations import IntegrationParts, open_clients
+from connector.runtime.client import open_clients
+from connector.runtime.integrations import IntegrationParts
 from connector.runtime.loss_watch import LossWatch
 from connector.runtime.rebirths import RebirthRequester
 from connector.runtime.remembering import Remembering

@@ -9,10 +9,8 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
 
 from connector.clarify import Api
-from connector.config.model import Config
 from connector.delivery.circuit import Circuits
 from connector.delivery.guarded import GuardedClient
 from connector.delivery.section import DeliverySection
@@ -23,8 +21,6 @@ from connector.metadata.reconciler import SaveInterval
 from connector.metadata.signals import SignalSaver
 from connector.pipeline.destination import Integration
 from connector.pipeline.under_way import Limits
-from connector.runtime.client import open_client
-from connector.runtime.state_dir import StartError
 from connector.state.state import State
 from connector.threads.watched import WatchedThread
 
@@ -103,23 +99,3 @@ class IntegrationParts:
         """End both threads; waits at most `timeout` seconds for each."""
         self.signals.close(timeout)
         self.items.close(timeout)
-
-
-def open_clients(config: Config, opened: ExitStack) -> dict[str, Api]:
-    """Returns the client of each integration; uses no network yet. `opened` gets a call that closes each client.
-
-    Raises `CredentialsError` for a file that cannot be used, and `StartError` for two names of one integration: they
-    would send at twice the rate that Clarify allows an integration.
-    """
-    clients: dict[str, Api] = {}
-    for shown, name in config.clarify.names.items():
-        client = open_client(config, name)
-        opened.callback(client.close)
-        for other, earlier in clients.items():
-            if earlier.integration == client.integration:
-                raise StartError(
-                    f"clarify.integrations.{shown}: its credentials are for the integration {client.integration}, like "
-                    f"those of {other or config.clarify.name}; Clarify's rate is for an integration: use one name"
-                )
-        clients[name] = client
-    return clients

@@ -148,12 +148,27 @@ class Ledger:
         found: dict[str, TopicAccount] = {}
         for source in self.sources.values():
             for line, account in source.topics.items():
-                _, mark, names = line.rpartition(LINE_MARK)
-                for name in names.split(", ") if mark and set(names.split(", ")) <= self.known else ():
+                for name in self._named(line):
                     total = found.setdefault(name, TopicAccount())
                     total.messages += account.messages
                     total.samples += account.samples
         return found
+
+    def _named(self, line: str) -> list[str]:
+        """The integrations that a line names; none for the default one alone, and for what became no sample."""
+        _, mark, text = line.rpartition(LINE_MARK)
+        names = text.split(", ") if mark else []
+        return names if self.known.issuperset(names) else []
+
+    def only(self, integration: str, default: str) -> None:
+        """Leave out the lines of other integrations. Lines that name none stay with `default`."""
+        for source in self.sources.values():
+            source.topics = {
+                line: account
+                for line, account in source.topics.items()
+                if integration in (self._named(line) or [default])
+            }
+        self.packing = [(at, one) for at, one in self.packing if (one.integration or default) == integration]
 
     @property
     def balanced(self) -> bool:

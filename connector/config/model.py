@@ -128,6 +128,13 @@ class Config(Section):
 
         return self.mapping.compile(build)
 
+    def with_share(self, share: float) -> Config:
+        """Return the configuration with this share of the rate of inserts, in each integration."""
+        delivery = self.delivery.model_copy(
+            update={"requests_per_second": self.delivery.requests_per_second * share, "share": 1.0}
+        )
+        return self.model_copy(update={"delivery": delivery, "clarify": self.clarify.scaled(inserts=share)})
+
     def time_bounds(self) -> TimeBounds:
         """Return the range of plausible times."""
         oldest = (self.mapping.oldest_time - EPOCH) // timedelta(microseconds=1)

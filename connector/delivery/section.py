@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from connector.clarify.limits import INSERTS_PER_SECOND, REQUEST_BYTES, SAVES_PER_SECOND
 from connector.settings import Bytes, Seconds, Section
@@ -16,7 +17,16 @@ _ENVELOPE_BYTES: Final = 1024
 
 DEFAULT_NAME: Final = "default"
 """The name of the integration of `clarify` itself, unless `clarify.name` is set."""
-IntegrationName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_\-.]{0,31}$")]
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_\-.]{0,31}")
+
+
+def _name(text: str) -> str:
+    if not _NAME.fullmatch(text):
+        raise ValueError(f"{text!r} is no name of an integration: take up to 32 letters, digits, -, _ and .")
+    return text
+
+
+IntegrationName = Annotated[str, AfterValidator(_name)]
 
 
 class IntegrationSection(Section):
@@ -82,16 +92,16 @@ class ClarifySection(Section):
         """Name of each integration → the name before its input IDs, which is empty for the one of `clarify` itself."""
         return {self.name: "", **{name: name for name in self.integrations}}
 
-    def for_worker(self, workers: int) -> ClarifySection:
-        """Returns the section for one of so many workers: they share the rate of metadata of each integration."""
-        shared = {
-            name: found.model_copy(
-                update={"metadata_requests_per_second": found.metadata_requests_per_second / workers}
+    def scaled(self, *, inserts: float = 1.0, saves: float = 1.0) -> ClarifySection:
+        """Returns the section with these shares of the rates that further integrations have of their own."""
+        factors = {"requests_per_second": inserts, "metadata_requests_per_second": saves}
+        scaled = {}
+        for name, found in self.integrations.items():
+            own = {rate: getattr(found, rate) for rate in factors}
+            scaled[name] = found.model_copy(
+                update={rate: value * factors[rate] for rate, value in own.items() if value is not None}
             )
-            for name, found in self.integrations.items()
-            if found.metadata_requests_per_second is not None
-        }
-        return self.model_copy(update={"integrations": {**self.integrations, **shared}})
+        return self.model_copy(update={"integrations": scaled})
 
     def of(self, name: str) -> ClarifySection:
         """Returns the connection to one integration; an empty name is the integration of `clarify` itself."""

@@ -116,7 +116,7 @@ def _show(files: Sequence[Path], selection: _Selection, statuses: Sequence[Metad
     found = (line for file in files for line in _lines(file, selection, statuses))
     if as_json:
         said = {str(kind): {"since": _time(at), "reason": why} for kind, (at, why) in troubles.items()}
-        say_json({"trouble": said, "signals": [{**_as_json(line), "name": selection.where(line)} for line in found]})
+        say_json({"trouble": said, "signals": [_as_json(line, selection.where(line)) for line in found]})
         return
     counted: Counter[tuple[MetadataKind, MetadataStatus]] = Counter()
     for line in found:
@@ -142,12 +142,13 @@ def _as_text(line: MetadataLine, where: str | None) -> str:
     return "  ".join(parts)
 
 
-def _as_json(line: MetadataLine) -> dict[str, object]:
+def _as_json(line: MetadataLine, where: str | None) -> dict[str, object]:
     return {
         "input": line.input_id,
         "kind": str(line.kind),
         "status": str(line.status),
         "integration": line.integration,
+        **({} if where is None else {"name": where}),
         "digest": line.digest,
         "since": None if line.since is None else _time(line.since),
         "failure": str(line.failure) or None,

@@ -91,7 +91,7 @@ class Naming:
             known = ", ".join(self._integrations)
             raise ValueRejectedError(
                 Reason.UNKNOWN_INTEGRATION,
-                f"to is {name!r}, and there is no such integration; clarify.integrations has {known}",
+                f"to is {name!r}, and there is no such integration; the configuration has {known}",
             )
         return found
 

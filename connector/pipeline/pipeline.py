@@ -174,13 +174,7 @@ class Pipeline:
             return True
 
     def _cannot_settle(self, source: str) -> bool:
-        if self._aborted.is_set() or self.stopped.is_set():
-            return True
-        several = len(self.destinations) > 1
-        return any(
-            one.trouble is not None and (not several or self._under_way.feeds(source, name))
-            for name, one in self.destinations.items()
-        )
+        return self._aborted.is_set() or self.stopped.is_set() or self.status.clarify_trouble(source) is not None
 
     def forget(self, source: str, partitions: Collection[str]) -> int:
         """Drop all records of `partitions` that are under way; returns the number of dropped records."""

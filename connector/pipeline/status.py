@@ -248,10 +248,13 @@ class PipelineStatus:
         found += [f"{name}: {trouble}" for name, trouble in dict(self._shared.schema_trouble).items()]
         return found
 
-    @property
-    def clarify_trouble(self) -> str | None:
-        """The reason why an integration takes no samples now, for people; None while all of them do."""
-        return next((trouble for one in self.destinations.values() if (trouble := one.trouble)), None)
+    def clarify_trouble(self, source: str) -> str | None:
+        """The reason why an integration that a source feeds takes no samples now, for people; None if there is none."""
+        several = len(self.destinations) > 1
+        for name, one in self.destinations.items():
+            if (trouble := one.trouble) and (not several or self._under_way.feeds(source, name)):
+                return trouble
+        return None
 
     @property
     def requests(self) -> int:

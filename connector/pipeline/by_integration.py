@@ -6,22 +6,15 @@ its inputs go to one integration; the samples of one record may go to several. P
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from connector.records import Chunk, Mapped, Part, Rows, of_integration
 
 _MOST_KNOWN: Final = 100_000
-"""Input IDs whose two parts are remembered; above, all are forgotten and found again."""
+"""Input IDs, and groups of input IDs, whose parts are remembered; above, all are forgotten and found again."""
 LINE_MARK: Final = " → "
 """Stands in a line of the ledger between a topic and the integrations of its samples."""
-
-
-def line_of_record(topic: str, integrations: Sequence[str], shown: Callable[[str], str]) -> str:
-    """Returns the line of a record in the ledger: its topic, and the integrations beside the default one, if any."""
-    if not any(integrations):
-        return topic
-    return topic + LINE_MARK + ", ".join(sorted(map(shown, integrations)))
 
 
 class ByIntegration:
@@ -66,6 +59,8 @@ class ByIntegration:
             if type(part) is Rows:
                 inputs = self._inputs.get(part.inputs)
                 if inputs is None:
+                    if len(self._inputs) >= _MOST_KNOWN:
+                        self._inputs.clear()
                     inputs = self._inputs[part.inputs] = tuple(self._of(written)[1] for written in part.inputs)
                 rows = Rows(inputs, part.filtered)
                 rows.indexes, rows.times, rows.packed = part.indexes, part.times, part.packed
@@ -93,5 +88,7 @@ class ByIntegration:
         return [self.line(record.topic, integrations.get(i, ())) for i, record in enumerate(chunk.records)]
 
     def line(self, topic: str, integrations: Sequence[str]) -> str:
-        """Returns the line of a record in the ledger; see `line_of_record`."""
-        return line_of_record(topic, integrations, lambda name: name or self._default)
+        """Returns the line of a record in the ledger: its topic, and its integrations if one is not the default one."""
+        if not any(integrations):
+            return topic
+        return topic + LINE_MARK + ", ".join(sorted(name or self._default for name in integrations))

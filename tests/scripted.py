@@ -17,8 +17,7 @@ from connector.mapping.time.times import EPOCH
 from connector.metadata.book import MetadataBook
 from connector.metadata.reconciler import Entry, EntryChange
 from connector.records import Chunk, Record
-from connector.sources.source import Handover, Reread, SourceFailedError, SourceFinishedError
-from connector.sources.subscriptions import Subscription
+from connector.sources.source import Handover, Reread, Source, SourceFailedError, SourceFinishedError
 
 Stored = dict[tuple[str, int], float]
 """(input ID, time in µs) → value: what Clarify has."""
@@ -153,7 +152,7 @@ class ScriptedHandover:
         return 0
 
 
-class ListSource:
+class ListSource(Source):
     """A log in a list: positions from 1, chunks as they were put in; it remembers what was committed."""
 
     def __init__(self, name: str = "mqtt") -> None:
@@ -172,10 +171,6 @@ class ListSource:
         self.held_back: set[str] = set()
         self.commits: list[Commit] = []
         self.started = self.stopped_reading = self.closed = False
-
-    def expects(self, subscription: Subscription) -> bool:
-        del subscription
-        return True
 
     def put(self, *records: Record, partition: str = "p") -> None:
         """One chunk of these records."""
@@ -240,9 +235,6 @@ class ListSource:
     def hold(self) -> None:
         self.holds += 1
 
-    def share(self) -> float:
-        return 1.0
-
     def poll(self, timeout: float) -> Chunk | None:
         with self._changed:
             self.polls += 1
@@ -292,9 +284,3 @@ class ListSource:
 
     def close(self, timeout: float) -> None:
         self.closed = True
-
-    def problems(self) -> list[str]:
-        return []
-
-    def gauges(self) -> dict[str, float]:
-        return {}

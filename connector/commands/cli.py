@@ -32,6 +32,7 @@ _COMMANDS: Final = {
     "metadata": "connector.commands.metadata:metadata",
     "new-signals": "connector.commands.new_signals:new_signals",
     "preview": "connector.commands.try_out.preview_command:preview",
+    "probe": "connector.commands.probe.cli:probe",
     "publish": "connector.commands.clarify.resources:publish",
     "record": "connector.commands.try_out.record:record",
     "run": "connector.commands.run:run",

@@ -65,6 +65,9 @@ class Rejects:
 
     def keep(self, chunk: Chunk, parts: list[Part]) -> bool:
         """Write dead letters for all values of a chunk that the mapping rejected; returns False if aborted."""
+        rejected = [(index, part.rejects) for index, part in parts if isinstance(part, Mapped) and part.rejects]
+        if not rejected:
+            return True
         source = self._sources[chunk.source]
         log = source.log(chunk.partition)
         letters = [
@@ -73,14 +76,13 @@ class Rejects:
                 chunk.partition,
                 chunk.positions[index],
                 chunk.records[index].topic,
-                part.rejects,
+                rejects,
                 chunk.records[index],
                 log=log,
             )
-            for index, part in parts
-            if isinstance(part, Mapped) and part.rejects
+            for index, rejects in rejected
         ]
-        return not letters or self._add_letters(letters, source.hold)
+        return self._add_letters(letters, source.hold)
 
     def keep_refused(self, records: Iterator[tuple[int, list[Sample]]], locate: Locate, reason: str) -> bool:
         """Write dead letters for samples that Clarify refused for `reason`; returns False if aborted.

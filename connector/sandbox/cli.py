@@ -6,6 +6,7 @@ command says how they are installed.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
@@ -62,6 +63,29 @@ def _checked(
     return callback
 
 
+def _take_over(context: click.Context, _parameter: click.Parameter, report: Path | None) -> None:
+    """Make the switches that a report has settled the defaults of the options."""
+    if report is None:
+        return
+    try:
+        document = json.loads(report.read_bytes())
+        switches = document["sandbox"]
+        if not isinstance(switches, dict):
+            raise TypeError  # noqa: TRY301 - the handler reports every wrong shape
+        SandboxSettings.model_validate(switches)
+    except OSError as error:
+        raise click.BadParameter(f"{report} cannot be read: {error.strerror or error}") from error
+    except ValidationError as error:
+        raise click.BadParameter(f"{report}: {'; '.join(map(_explain, error.errors()))}") from None
+    except (ValueError, TypeError, KeyError):
+        raise click.BadParameter(f"{report} is no report of clarify-connector probe") from None
+    context.default_map = {**(context.default_map or {}), **switches}
+    unsettled = [name for name in SandboxSettings.model_fields if name not in switches]
+    if unsettled:
+        names = ", ".join(f"--{name.replace('_', '-')}" for name in unsettled)
+        click.echo(f"{report} does not settle {names}: these keep their defaults", err=True)
+
+
 @click.command()
 @click.option(
     "--listen",
@@ -112,6 +136,15 @@ def _checked(
     "--faults",
     is_flag=True,
     help="Offer /sandbox/faults and /sandbox/stats, with which tests order faults.  [default: off]",
+)
+@click.option(
+    "--like",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="REPORT",
+    callback=_take_over,
+    is_eager=True,
+    expose_value=False,
+    help="Set the switches as this report of clarify-connector probe says; other options win.  [default: none]",
 )
 @_with_switches
 def sandbox(

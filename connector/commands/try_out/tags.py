@@ -140,10 +140,10 @@ def _replace(file: Path, before: bytes | None, after: bytes) -> None:
     descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
     draft = Path(name)
     try:
-        with os.fdopen(descriptor, "wb") as out:
-            out.write(after)
-            out.flush()
-            os.fsync(out.fileno())
+        with os.fdopen(descriptor, "wb") as written:
+            written.write(after)
+            written.flush()
+            os.fsync(written.fileno())
         if before is not None:
             shutil.copymode(target, draft)
             if target.read_bytes() != before:

@@ -52,7 +52,8 @@ class MqttSource(Source):
     """A `Source` over one MQTT broker.
 
     While the intake has no room (`hold`), the network thread goes on, and the journal takes the messages, up to its
-    bound.
+    bound. The class is long because it has a method for each question to a source, and one for each event of a
+    connection.
     """
 
     def __init__(

@@ -84,6 +84,8 @@ class Pipeline:
         self._failed: str | None = None
         self._committing = threading.Lock()
         """Held during a commit: one commit at a time, so that the committed positions of a source only rise."""
+        self._telling = threading.Lock()
+        """Held while the packing accounts are told: each sender thread may tell them."""
         self._account_due = 0.0
         limits = {integration.name: integration.limits for integration in integrations}
         self._under_way = UnderWay(len(sources), limits, planner, mapper.thinner, windows_done or {}, clock, default)
@@ -265,8 +267,9 @@ class Pipeline:
             self._tell_packing()
 
     def _tell_packing(self) -> None:
-        for name in self.destinations:
-            if (account := self.status.packing(name)) is not None:
-                self._discoveries.packed(account)
-        if overwritten := self.status.take_overwritten():
-            self._discoveries.overwritten(overwritten)
+        with self._telling:
+            for name in self.destinations:
+                if (account := self.status.packing(name)) is not None:
+                    self._discoveries.packed(account)
+            if overwritten := self.status.take_overwritten():
+                self._discoveries.overwritten(overwritten)

@@ -147,13 +147,16 @@ class PipelineStatus:
 
     def overwrote(self, found: Sequence[tuple[Overwrite, RecordLocation]]) -> None:
         """Count and report replaced values; each pair has the location of the later value's record."""
-        for one, record in found:
-            known = record.topic in self.overwritten_by_topic or len(self.overwritten_by_topic) < _MOST_TOPICS
-            self.overwritten_by_topic[record.topic if known else "(others)"] += 1
-            before = self._overwritten.get(one.input_id)
-            if before is not None or len(self._overwritten) < _MOST_INPUTS:
-                self._overwritten[one.input_id] = Overwritten(record.topic, (before.values if before else 0) + 1)
-            self._say_overwritten(one, record)
+        if not found:
+            return
+        with self._counting:
+            for one, record in found:
+                known = record.topic in self.overwritten_by_topic or len(self.overwritten_by_topic) < _MOST_TOPICS
+                self.overwritten_by_topic[record.topic if known else "(others)"] += 1
+                before = self._overwritten.get(one.input_id)
+                if before is not None or len(self._overwritten) < _MOST_INPUTS:
+                    self._overwritten[one.input_id] = Overwritten(record.topic, (before.values if before else 0) + 1)
+                self._say_overwritten(one, record)
 
     def _say_overwritten(self, one: Overwrite, record: RecordLocation) -> None:
         """Report a replaced value: each of the first inputs has its own notice, and all others share one notice."""
@@ -184,7 +187,8 @@ class PipelineStatus:
 
     def take_overwritten(self) -> dict[str, Overwritten]:
         """Returns input ID → the replaced values of this input since the last call, for a bounded number of inputs."""
-        found, self._overwritten = self._overwritten, {}
+        with self._counting:
+            found, self._overwritten = self._overwritten, {}
         return found
 
     def inserted(self, frame: Frame, seconds: float, integration: str = "") -> None:

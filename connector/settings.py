@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from importlib.metadata import EntryPoint, entry_points
@@ -35,6 +36,11 @@ _SIZE_UNITS: Final = {
     "GB": 1000**3,
     "GiB": 1024**3,
 }
+
+
+def at_home(path: str | Path) -> Path:
+    """Return a path with the home folder in place of a `~` at its beginning. An unknown `~name` stays."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111 - Path.expanduser raises for an unknown name
 
 
 def seconds(value: object) -> object:

@@ -12,7 +12,7 @@ import json
 import re
 import sys
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -64,6 +64,7 @@ def run(package: str, credentials: str, **options: Any) -> dict[str, Any]:
         "series": {"pressure": [1025, 1024.5], "total": [True, 3]},
     }
     answers["insert a dict"] = client.insert(data)
+    answers["insert a dict with timestamps"] = client.insert({"timestamps": data["times"], "series": data["series"]})
     if hasattr(clarify, "GroupAggregation"):  # PyClarify 0.6 cannot read the data of pandas 3
         answers["insert of pandas"] = client.insert(frame.to_pandas())
 
@@ -78,6 +79,11 @@ def run(package: str, credentials: str, **options: Any) -> dict[str, Any]:
     answers["or"] = client.select_signals(filter=names | query.Filter(fields={"input": "weather"}), sort=["input"])
     answers["mixed"] = client.select_signals(filter=(names | here) & other, sort=["input"])
     answers["plain query"] = client.select_signals(filter={"input": {"$nin": ["weather", "total"]}}, sort=["-name"])
+
+    answers["skip, limit and sort"] = client.select_signals(skip=1, limit=50, sort=["-id"])
+    of_these = {"fields": {"input": {"operator": "$in", "value": ["weather", "total"]}}}
+    dicts = {"and_list": [of_these, {"fields": {"name": "total"}}]}
+    answers["filter of dicts"] = client.select_signals(filter=query.Filter(**dicts))
 
     # Publishing, both ways.
     signals = {s.attributes.input: s for s in answers["all signals"].result.data}
@@ -103,6 +109,11 @@ def run(package: str, credentials: str, **options: Any) -> dict[str, Any]:
     answers["data with items"] = client.data_frame(
         filter=query.Filter(fields={"name": "Bedroom"}), include=["item"], **window
     )
+    only_home = query.Filter(fields={"labels.location": query.Regex(value="Home")})
+    answers["data of a filter"] = client.data_frame(filter=only_home, include=["item"], **window)
+    answers["items of a filter"] = client.select_items(filter=only_home)
+    answers["all data"] = client.data_frame(limit=-1, **window)
+    answers["data of days"] = client.data_frame(gte=date(2022, 10, 10), lt=date(2022, 10, 11))
     answers["rollup"] = client.data_frame(rollup="PT1H", **window)
     answers["rollup of the window"] = client.data_frame(rollup="window", **window)
     answers["last"] = client.data_frame(last=1, **window)
@@ -123,7 +134,7 @@ def run(package: str, credentials: str, **options: Any) -> dict[str, Any]:
 
 def _plain(response: Any) -> dict[str, Any]:
     if response.error is not None:
-        return {"error": {"code": int(response.error.code)}}
+        return {"error": {"code": int(response.error.code), "message": response.error.message}}
     try:
         result = response.result.model_dump(mode="json", by_alias=True)
     except TypeError:

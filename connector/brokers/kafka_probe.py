@@ -14,9 +14,8 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from connector.brokers.kafka_section import KafkaConnectionSection
+from connector.brokers.reach import certificate_fault
 
-_EXPIRED, _NOT_YET_VALID, _OTHER_NAME, _OTHER_ADDRESS = 10, 9, 62, 64
-"""OpenSSL's numbers of the reasons why a certificate cannot be verified."""
 _WAIT_SECONDS: Final = 3.0
 _QUESTION: Final = struct.pack(">ihhihi", 14, 3, 1, 1, -1, 0)
 """A request of Kafka: size, Metadata, version 1, number 1, no client ID, no topics. Only a log-in may come before."""
@@ -60,7 +59,7 @@ def _tls(section: KafkaConnectionSection, connection: socket.socket, host: str) 
     try:
         secure = context.wrap_socket(connection, server_hostname=host)
     except ssl.SSLCertVerificationError as error:
-        return f"has a certificate that is not valid: {_certificate(error, host)}"
+        return f"has a certificate that is not valid: {'; '.join(certificate_fault(error, host))}"
     except TimeoutError:
         raise
     except OSError:
@@ -81,14 +80,3 @@ def _answer(connection: socket.socket) -> str | None:
     except ConnectionError:
         answered = b""
     return None if answered else "closes the connection: the port wants a log-in; set sasl, or name the port without"
-
-
-def _certificate(error: ssl.SSLCertVerificationError, host: str) -> str:
-    """The reason why a certificate cannot be verified, and the remedy."""
-    if error.verify_code == _EXPIRED:
-        return "it has expired; renew the broker's certificate, and check the clock of this machine"
-    if error.verify_code == _NOT_YET_VALID:
-        return "it is not valid yet; check the clocks of the broker and of this machine"
-    if error.verify_code in (_OTHER_NAME, _OTHER_ADDRESS):
-        return f"it is for another name than {host}; name the server in bootstrap_servers as its certificate does"
-    return f"{error.verify_message}; name the authority that signed it in tls.ca_file"

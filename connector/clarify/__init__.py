@@ -21,6 +21,13 @@ if TYPE_CHECKING:
 
 def __getattr__(name: str) -> object:
     """Load the client when somebody asks for it: a configuration, for example, needs only `limits`."""
+    if name.islower() and not name.startswith(
+        "_"
+    ):  # a module, such as `query`; by way of `names`, `query` would import itself
+        try:
+            return import_module(f"{__name__}.{name}")
+        except ModuleNotFoundError:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None
     names = import_module("connector.clarify.names")
     try:
         found: object = getattr(names, name)

@@ -1,6 +1,6 @@
 """The return values of the client's methods: a response with `result` or `error`, and typed results.
 
-Unknown fields are ignored, because Clarify may add fields at any time. The names of fields are snake_case. The API's
+Unknown fields are kept, because Clarify may add fields at any time. The names of fields are snake_case. The API's
 camelCase names work too: `result.signalsByInput` is `result.signals_by_input`.
 """
 
@@ -10,14 +10,24 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from enum import StrEnum
 from typing import Annotated, Any, Generic, Self, TypeVar
 
 import orjson
-from pydantic import BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    SerializationInfo,
+    ValidationError,
+)
 
-from connector.clarify.api_model import ApiModel
+from connector.clarify.api_model import ApiModel, Dumped
 from connector.clarify.data_frame import DataFrame
 from connector.clarify.errors import ClarifyError, Retryable
+from connector.clarify.models import Item, SignalInfo, SourceType, ValueType
 from connector.clarify.rpc import stores
 from connector.clarify.validation import broken_rules
 
@@ -26,9 +36,9 @@ ModelT = TypeVar("ModelT", bound="AnswerModel")
 
 
 class AnswerModel(ApiModel):
-    """A part of an answer. Unknown fields are ignored."""
+    """A part of an answer. Unknown fields are kept under the API's names."""
 
-    model_config = ConfigDict(extra="ignore", arbitrary_types_allowed=True)
+    model_config = ConfigDict(extra="allow", arbitrary_types_allowed=True)
 
 
 def _set_duration(value: object) -> object:
@@ -82,30 +92,39 @@ class ResourceMeta(AnswerModel):
     updated_at: datetime | None = None
 
 
-class SavedAttributes(AnswerModel):
-    """Metadata from Clarify. The types of sources and values are texts, because Clarify may add types."""
+def _known(kind: type[StrEnum]) -> AfterValidator:
+    """Makes a text a member of `kind`; a text that is not known stays a text."""
+    return AfterValidator(lambda value: kind._value2member_map_.get(value, value))
+
+
+class _SavedAttributes(AnswerModel):
+    """Metadata from Clarify. No rule is checked: Clarify may add types of sources and values."""
 
     name: str = ""
     description: str = ""
     labels: dict[str, list[str]] = Field(default_factory=dict)
-    source_type: str = "measurement"
-    value_type: str = "numeric"
+    source_type: Annotated[str, _known(SourceType)] = "measurement"
+    value_type: Annotated[str, _known(ValueType)] = "numeric"
     eng_unit: str = ""
     enum_values: dict[str, str] = Field(default_factory=dict)
     sample_interval: AnsweredDuration = None
     gap_detection: AnsweredDuration = None
+    annotations: None = Field(default=None, exclude=True, repr=False)
+    """Clarify gives annotations in `meta`."""
 
 
-class SavedSignal(SavedAttributes):
-    """Metadata of a signal."""
+class SavedSignal(_SavedAttributes, SignalInfo):  # type: ignore[misc]  # its types are wider
+    """Metadata of a signal from Clarify."""
+
+    model_config = ConfigDict(extra="allow")
 
     input: str
 
 
-class SavedItem(SavedAttributes):
-    """Metadata of an item."""
+class SavedItem(_SavedAttributes, Item):  # type: ignore[misc]  # as above
+    """Metadata of an item from Clarify."""
 
-    visible: bool = False
+    model_config = ConfigDict(extra="allow")
 
 
 class Identifier(AnswerModel):
@@ -207,33 +226,36 @@ def _as_frame(data: object) -> object:
     return DataFrame.from_wire(data) if isinstance(data, Mapping) else data
 
 
+def _dumped_frame(frame: DataFrame, info: SerializationInfo) -> dict[str, object]:
+    return frame.model_dump(mode=info.mode)
+
+
 class DataSelection(AnswerModel):
     """A data frame, whose series are items, rollups of items, or aliases."""
 
     meta: SelectionMeta = Field(default_factory=SelectionMeta)
-    data: Annotated[DataFrame, BeforeValidator(_as_frame), PlainSerializer(DataFrame.to_wire)]
+    data: Annotated[DataFrame, BeforeValidator(_as_frame), PlainSerializer(_dumped_frame)]
     included: Included | None = None
 
 
-class ErrorData(ApiModel):
-    """The details of an error. The fields differ between versions of the API."""
-
-    model_config = ConfigDict(extra="allow")
+class ErrorData(AnswerModel):
+    """The details of an error as the server gave them. Other versions of the API give other fields."""
 
     trace: str | None = None
     params: dict[str, list[str]] | None = None
-    path_errors: list[dict[str, Any]] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Error:
+class Error(AnswerModel):
     """The error of a call. `exception` is the same error as an exception, whose class decides the remedy."""
 
     code: int | None
     """The RPC error code (negative) or the HTTP status; None if there was no answer, or nothing was sent."""
     message: str
+    """What the server said, as Clarify's own client shows it; the same as `explanation` if no server said anything."""
     data: ErrorData | str | None
-    exception: ClarifyError
+    explanation: str
+    """What is wrong, where, and what to do."""
+    exception: ClarifyError = Field(exclude=True, repr=False)
 
     @classmethod
     def of(cls, exception: ClarifyError) -> Error:
@@ -243,10 +265,17 @@ class Error:
         if isinstance(data, Mapping):
             with suppress(ValidationError):  # details of another shape stay text
                 details = ErrorData.model_validate(data)
-        return cls(exception.code, str(exception), details, exception)
+        said = str(exception)
+        return cls(
+            code=exception.code,
+            message=exception.said or said,
+            data=details,
+            explanation=said,
+            exception=exception,
+        )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Response(Generic[ResultT]):
     """The answer to a call: `result` or `error`, or both if a later part of a long call failed."""
 
@@ -261,20 +290,29 @@ class Response(Generic[ResultT]):
             raise self.error.exception
         return self
 
-    def model_dump(self, *, mode: str = "json", by_alias: bool = True) -> dict[str, Any]:
-        """The response as a dict with the API's names, for logs and files, like `model_dump` of pydantic."""
-        error: dict[str, object] | None = None
-        if self.error is not None:
-            data = self.error.data
-            details = data.model_dump(mode=mode, by_alias=by_alias) if isinstance(data, ErrorData) else data
-            error = {"code": self.error.code, "message": self.error.message, "data": details}
-        result = self.result
-        dumped = result.model_dump(mode=mode, by_alias=by_alias) if isinstance(result, AnswerModel) else result
-        return {"jsonrpc": self.jsonrpc, "id": self.id, "result": dumped, "error": error}
+    def model_dump(self, **options: Any) -> Dumped:
+        """The response as a dict by the API's names, with the options of pydantic's `model_dump`."""
+        return {
+            "jsonrpc": self.jsonrpc,
+            "id": self.id,
+            "result": self.result.model_dump(**options) if isinstance(self.result, AnswerModel) else self.result,
+            "error": None if self.error is None else self.error.model_dump(**options),
+        }
 
     def model_dump_json(self) -> str:
-        """The response as JSON text with the API's names."""
-        return orjson.dumps(self.model_dump()).decode()
+        """The response as JSON text by the API's names, for logs and files."""
+        return orjson.dumps(self.model_dump(mode="json")).decode()
+
+    def json(self) -> str:
+        """The same as `model_dump_json`."""
+        return self.model_dump_json()
+
+    def __repr__(self) -> str:
+        return f"Response(jsonrpc={self.jsonrpc!r}, id={self.id!r}, result={self.result!r}, error={self.error!r})"
+
+    def dict(self, **options: Any) -> Dumped:
+        """The same as `model_dump`."""
+        return self.model_dump(**options)
 
     def with_error(self, exception: ClarifyError) -> Response[ResultT]:
         """The same response with an error that came after the result."""

@@ -97,10 +97,10 @@ def views(
 
 
 def _view(kind: type[ViewT], key: str, view: SignalInfo | Mapping[str, object]) -> SignalInfo:
-    if isinstance(view, SignalInfo):
-        if kind is not Signal:
-            return view if isinstance(view, ItemInfo) else Item.of_signal(view)
-        if isinstance(view, ItemInfo):
-            raise ArgumentError(f"{key!r}: an Item is published; the metadata of a signal is a Signal")
-        return view
-    return validated(kind, repr(key), view)
+    if not isinstance(view, SignalInfo):
+        return validated(kind, repr(key), view)
+    if kind is Signal and isinstance(view, ItemInfo):
+        raise ArgumentError(f"{key!r}: an Item is published; the metadata of a signal is a Signal")
+    # Once more, because the dicts and lists of a view can be changed.
+    view = validated(type(view), repr(key), {name: getattr(view, name) for name in type(view).model_fields})
+    return view if kind is Signal or isinstance(view, ItemInfo) else Item.of_signal(view)

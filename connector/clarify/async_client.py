@@ -8,7 +8,7 @@ async with AsyncClient("clarify-credentials.json") as client:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from functools import wraps
 from itertools import islice
 from types import TracebackType
@@ -21,8 +21,24 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def _awaited(method: Callable[Concatenate[Client, P], R]) -> Callable[Concatenate[AsyncClient, P], Awaitable[R]]:
-    """A coroutine function that runs the client's method in a thread."""
+def _typed_like(
+    method: Callable[Concatenate[Client, P], None],
+) -> Callable[[Callable[..., None]], Callable[Concatenate[AsyncClient, P], None]]:
+    """Gives a method the arguments of the client's method."""
+
+    def typed(wrapper: Callable[..., None]) -> Callable[Concatenate[AsyncClient, P], None]:
+        return wraps(method)(wrapper)
+
+    return typed
+
+
+def _awaited(
+    method: Callable[Concatenate[Client, P], R],
+) -> Callable[Concatenate[AsyncClient, P], Coroutine[object, object, R]]:
+    """A coroutine function that runs the client's method in a thread.
+
+    With Any instead of object, mypy would not know the results of `asyncio.gather`.
+    """
 
     @wraps(method)
     async def run(self: AsyncClient, /, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -53,6 +69,7 @@ class AsyncClient:
     end, because the request may be at the server already.
     """
 
+    @_typed_like(Client.__init__)
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.client = Client(*args, **kwargs)
 

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import httpx
 
@@ -46,6 +46,9 @@ from connector.clarify.transport import Timeouts
 from connector.clarify.versions import read_version
 from connector.clarify.writing import Writer
 
+_ALL: Final[dict[str, Any]] = {}
+_NONE: Final[list[Any]] = []
+"""The defaults, as the guide of Clarify's own client prints them. Nothing changes them."""
 _FIRST_ENVELOPE: Final = 1024
 """The bytes of an insert besides the data: the method, the ID of the request and the ID of the integration."""
 
@@ -159,9 +162,9 @@ class Client:
 
     def save_signals(
         self,
-        input_ids: Sequence[str] | Mapping[str, SignalInfo | Mapping[str, object]] = (),
-        signals: Sequence[SignalInfo | Mapping[str, object]] = (),
-        signals_by_input: Mapping[str, SignalInfo | Mapping[str, object]] | None = None,
+        input_ids: Sequence[str] | Mapping[str, SignalInfo | Mapping[str, object]] = _NONE,
+        signals: Sequence[SignalInfo | Mapping[str, object]] = _NONE,
+        signals_by_input: Mapping[str, SignalInfo | Mapping[str, object]] | None = _ALL,
         create_only: bool = False,
         integration: str | None = None,
         *,
@@ -194,9 +197,9 @@ class Client:
 
     def publish_signals(
         self,
-        signal_ids: Sequence[str] | Mapping[str, ItemInfo | Mapping[str, object]] = (),
-        items: Sequence[ItemInfo | Mapping[str, object]] = (),
-        items_by_signal: Mapping[str, ItemInfo | Mapping[str, object]] | None = None,
+        signal_ids: Sequence[str] | Mapping[str, ItemInfo | Mapping[str, object]] = _NONE,
+        items: Sequence[ItemInfo | Mapping[str, object]] = _NONE,
+        items_by_signal: Mapping[str, ItemInfo | Mapping[str, object]] | None = _ALL,
         create_only: bool = False,
         integration: str | None = None,
         *,
@@ -230,12 +233,12 @@ class Client:
 
     def select_signals(
         self,
-        filter: QueryFilter | None = None,  # noqa: A002 - the API's name
+        filter: QueryFilter | None = _ALL,  # noqa: A002 - the API's name
         skip: int = 0,
         limit: int | None = 20,
-        sort: Sequence[str] = (),
+        sort: Sequence[str] = _NONE,
         total: bool = False,
-        include: Sequence[str] = (),
+        include: Sequence[str] = _NONE,
         integration: str | None = None,
         *,
         progress: ProgressCallback | None = None,
@@ -243,7 +246,7 @@ class Client:
         """Select signals of the integration, with their metadata. API: admin.selectSignals.
 
         filter
-            A Filter, or the dict of a query. None selects all signals.
+            A Filter, or the dict of a query. An empty dict selects all signals.
         skip, limit
             The number of matching signals to leave out, and the largest number to return. A limit of None returns all.
             More than 1,000 signals are fetched page by page.
@@ -267,11 +270,11 @@ class Client:
 
     def select_items(
         self,
-        filter: QueryFilter | None = None,  # noqa: A002 - the API's name
-        include: Sequence[str] = (),
+        filter: QueryFilter | None = _ALL,  # noqa: A002 - the API's name
+        include: Sequence[str] = _NONE,
         skip: int = 0,
         limit: int | None = 10,
-        sort: Sequence[str] = (),
+        sort: Sequence[str] = _NONE,
         total: bool = False,
         *,
         progress: ProgressCallback | None = None,
@@ -287,9 +290,9 @@ class Client:
 
     def iter_signals(
         self,
-        filter: QueryFilter | None = None,  # noqa: A002 - the API's name
-        sort: Sequence[str] = (),
-        include: Sequence[str] = (),
+        filter: QueryFilter | None = _ALL,  # noqa: A002 - the API's name
+        sort: Sequence[str] = _NONE,
+        include: Sequence[str] = _NONE,
         *,
         skip: int = 0,
         limit: int | None = None,
@@ -307,9 +310,9 @@ class Client:
 
     def iter_items(
         self,
-        filter: QueryFilter | None = None,  # noqa: A002 - the API's name
-        sort: Sequence[str] = (),
-        include: Sequence[str] = (),
+        filter: QueryFilter | None = _ALL,  # noqa: A002 - the API's name
+        sort: Sequence[str] = _NONE,
+        include: Sequence[str] = _NONE,
         *,
         skip: int = 0,
         limit: int | None = None,
@@ -325,12 +328,12 @@ class Client:
     def connect_signals(
         self,
         item: str,
-        filter: QueryFilter | None = None,  # noqa: A002 - the API's name
+        filter: QueryFilter | None = _ALL,  # noqa: A002 - the API's name
         skip: int = 0,
         limit: int | None = 20,
-        sort: Sequence[str] = (),
+        sort: Sequence[str] = _NONE,
         total: bool = False,
-        include: Sequence[str] = (),
+        include: Sequence[str] = _NONE,
         dry_run: bool = False,
         integration: str | None = None,
     ) -> Response[SignalSelection]:
@@ -349,12 +352,12 @@ class Client:
 
     def disconnect_signals(
         self,
-        filter: QueryFilter | None = None,  # noqa: A002 - the API's name
+        filter: QueryFilter | None = _ALL,  # noqa: A002 - the API's name
         skip: int = 0,
         limit: int | None = 20,
-        sort: Sequence[str] = (),
+        sort: Sequence[str] = _NONE,
         total: bool = False,
-        include: Sequence[str] = (),
+        include: Sequence[str] = _NONE,
         dry_run: bool = False,
         integration: str | None = None,
     ) -> Response[SignalSelection]:
@@ -369,8 +372,8 @@ class Client:
 
     def data_frame(
         self,
-        filter: QueryFilter | None = None,  # noqa: A002 - the API's name
-        sort: Sequence[str] = (),
+        filter: QueryFilter | None = _ALL,  # noqa: A002 - the API's name
+        sort: Sequence[str] = _NONE,
         limit: int | None = 20,
         skip: int = 0,
         total: bool = False,
@@ -381,17 +384,18 @@ class Client:
         firstDayOfWeek: int | None = 1,  # noqa: N803
         origin: Instant | None = None,
         last: int = -1,
-        include: Sequence[str] = (),
+        include: Sequence[str] = _NONE,
         window_size: str | timedelta | None = None,
         *,
-        series: Sequence[str] = (),
+        series: Sequence[str] = _NONE,
         outsidePoints: bool = False,  # noqa: N803
         progress: ProgressCallback | None = None,
     ) -> Response[DataSelection]:
         """Read the data of items. API: clarify.dataFrame.
 
         filter, sort, limit, skip, total
-            The selection of items, as in `select_items`. More than 50 items are fetched page by page.
+            The selection of items, as in `select_items`. More than 50 items are fetched page by page. A limit below
+            zero means no limit, and a skip below zero means 0.
         gte, lt
             The first time (inclusive) and the last time (exclusive). Without both, the window is one week back and one
             week ahead. With only one time, the window is 40 days long. The API limits a window to 40 days, to 400 days
@@ -442,8 +446,8 @@ class Client:
 
     def iter_data_frames(
         self,
-        filter: QueryFilter | None = None,  # noqa: A002 - the API's name
-        sort: Sequence[str] = (),
+        filter: QueryFilter | None = _ALL,  # noqa: A002 - the API's name
+        sort: Sequence[str] = _NONE,
         limit: int | None = None,
         skip: int = 0,
         total: bool = False,
@@ -454,10 +458,10 @@ class Client:
         firstDayOfWeek: int | None = 1,  # noqa: N803
         origin: Instant | None = None,
         last: int = -1,
-        include: Sequence[str] = (),
+        include: Sequence[str] = _NONE,
         window_size: str | timedelta | None = None,
         *,
-        series: Sequence[str] = (),
+        series: Sequence[str] = _NONE,
         outsidePoints: bool = False,  # noqa: N803
         progress: ProgressCallback | None = None,
     ) -> Iterator[DataSelection]:
@@ -491,14 +495,14 @@ class Client:
         firstDayOfWeek: int | None = None,  # noqa: N803
         outsidePoints: bool = False,  # noqa: N803
         origin: Instant | None = None,
-        items: Sequence[ItemAggregation | Mapping[str, object]] = (),
-        groups: Sequence[GroupAggregation | Mapping[str, object]] = (),
-        calculations: Sequence[Calculation | Mapping[str, object]] = (),
-        series: Sequence[str] = (),
+        items: Sequence[ItemAggregation | Mapping[str, object]] = _NONE,
+        groups: Sequence[GroupAggregation | Mapping[str, object]] = _NONE,
+        calculations: Sequence[Calculation | Mapping[str, object]] = _NONE,
+        series: Sequence[str] = _NONE,
         gte: Instant | None = None,
         lt: Instant | None = None,
         last: int = -1,
-        include: Sequence[str] = (),
+        include: Sequence[str] = _NONE,
         window_size: str | timedelta | None = None,
         *,
         progress: ProgressCallback | None = None,

@@ -38,11 +38,10 @@ def pandas_columns(data: Any, time_col: str | None) -> tuple[Any, dict[str, Any]
 
 def _time_column(data: Any) -> Any:
     found = [column for column in data.columns if _are_times(data[column])]
-    named = [column for column in found if str(column).lower() in TIME_COLUMNS]
-    if len(named) == 1:
-        return named[0]
-    if len(found) == 1:
-        return found[0]
+    named = [column for column in found or data.columns if str(column).lower() in TIME_COLUMNS]
+    for candidates in (named, found):
+        if len(candidates) == 1:
+            return candidates[0]
     raise ArgumentError(
         "the times are not clear: set a DatetimeIndex, or name the column with time_col "
         f"(columns of times: {', '.join(map(str, found)) or 'none'})"
@@ -64,7 +63,9 @@ def _are_times(column: Any) -> bool:
 
 
 def column_times(times: Any) -> list[int]:
-    """The times of a column in µs since 1970. Times without a zone are in the zone of this computer.
+    """The times of a column in µs since 1970. Times of numpy are in UTC.
+
+    Times of pandas without a zone are in the zone of this computer.
 
     ArgumentError names the index of a value that is no time, or of a missing time.
     """
@@ -76,7 +77,7 @@ def column_times(times: Any) -> list[int]:
     counted = times.astype("datetime64[us]").astype("int64").tolist()
     if _NOT_A_TIME in counted:
         raise ArgumentError(f"times[{counted.index(_NOT_A_TIME)}] is missing: leave the row out")
-    if zone is not None:
+    if zone is not None or not hasattr(times, "array"):  # only the columns of pandas have `array`
         return list(map(int, counted))
     as_datetimes: Callable[[], list[Any]] = times.astype("datetime64[us]").tolist
     return iso8601.read_all(as_datetimes())

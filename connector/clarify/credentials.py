@@ -169,7 +169,8 @@ def _read(source: CredentialsSource) -> tuple[str, Mapping[str, object]]:
     if isinstance(source, str) and _is_json_text(source):
         where, content = "credentials (JSON text)", source.encode(errors="replace")
     else:
-        where, content = f"credentials file {os.fspath(source)}", _read_file(Path(source))
+        path = os.path.expanduser(source)  # noqa: PTH111 - leaves an unknown ~name as it is
+        where, content = f"credentials file {path}", _read_file(Path(path))
     try:
         fields: object = orjson.loads(content.removeprefix(b"\xef\xbb\xbf"))
     except orjson.JSONDecodeError as error:

@@ -31,6 +31,10 @@ _INT_MIN: Final = -(2**63)  # integers beyond 64 bits travel as the nearest floa
 _INT_MAX: Final = 2**64 - 1
 _PLAIN: Final = frozenset((float, int, type(None)))
 
+_SHOWN: Final = 20
+"""The number of times, values and series that `repr` shows."""
+
+Dumped: TypeAlias = dict[str, Any]
 Value: TypeAlias = float | int | None
 """One cell of a data frame; None means no value."""
 
@@ -151,23 +155,53 @@ class DataFrame:
     __hash__ = None  # type: ignore[assignment]
 
     def __repr__(self) -> str:
+        times = self._given_times
+        if times is None:
+            times = [iso8601.to_datetime(time) for time in self._times[:_SHOWN]]
         series = self._series if self._given_series is None else self._given_series
-        return f"DataFrame({len(self)} times, {len(series)} series)"
+        some = [f"{key!r}: {_shown(values)}" for key, values in list(series.items())[:_SHOWN]]
+        more = f", … {len(series) - _SHOWN} more" if len(series) > _SHOWN else ""
+        return f"DataFrame(times={_shown(times, len(self))}, series={{{', '.join(some)}{more}}})"
 
     # -- other forms ------------------------------------------------------------------------------
+
+    def model_dump(self, *, mode: str = "python", **_: object) -> Dumped:
+        """The frame as a dict of `times`, as datetimes, and `series`, like `model_dump` of pydantic.
+
+        With `mode="json"`, the times are texts for the API. Other options have no effect on a frame.
+        """
+        if mode == "json":
+            return self.to_wire()
+        self._take_changes()
+        times = list(map(iso8601.to_datetime, self._times))
+        return {"times": times, "series": {key: list(values) for key, values in self._series.items()}}
+
+    def dict(self) -> Dumped:
+        """The same as `model_dump`."""
+        return self.model_dump()
+
+    def model_dump_json(self) -> str:
+        """The frame as JSON text for the API."""
+        return self.to_wire_bytes().decode()
+
+    def json(self) -> str:
+        """The same as `model_dump_json`."""
+        return self.model_dump_json()
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> DataFrame:
         """A frame from {"times": [...], "series": {...}}, or from a flat dict of columns.
 
-        The time column of a flat dict has a name of `TIME_COLUMNS`, such as times, timestamp or date. If no column has
+        The time column has a name of `TIME_COLUMNS`, such as times, timestamp or date. If no column of a flat dict has
         a name of `TIME_COLUMNS`, the time column is the only column that begins with a datetime or a text. Raises
         ArgumentError if there is no time column, or more than one time column.
         """
         if "series" in data:
-            unknown = set(data) - {"times", "series"}
-            times, series = data.get("times"), data["series"]
-            if unknown or not isinstance(times, Iterable) or not isinstance(series, Mapping):
+            series = data["series"]
+            beside = [key for key in data if key != "series"]
+            known = len(beside) == 1 and str(beside[0]).lower() in TIME_COLUMNS
+            times = data[beside[0]] if known else None
+            if not isinstance(times, Iterable) or not isinstance(series, Mapping):
                 raise ArgumentError('a data frame is {"times": [...], "series": {"<input ID>": [...], ...}}')
             return cls(times, series)
         named = [key for key in data if str(key).lower() in TIME_COLUMNS]
@@ -227,7 +261,7 @@ class DataFrame:
         """The frame as JSON for the API. Times are in UTC, in the shortest exact form."""
         return orjson.dumps(self.to_wire())
 
-    def to_wire(self) -> dict[str, object]:
+    def to_wire(self) -> Dumped:
         """The frame as a dict of `times`, as RFC 3339 texts, and `series`."""
         self._take_changes()
         return {"times": iso8601.texts(self._times), "series": dict(self._series)}
@@ -347,6 +381,15 @@ def _times(times: Iterable[Instant]) -> tuple[int, ...]:
 def _begins_with_time(values: object) -> bool:
     first = next(iter(values), None) if isinstance(values, Iterable) and not isinstance(values, str) else None
     return isinstance(first, str | datetime)
+
+
+def _shown(values: object, length: int | None = None) -> str:
+    """The first values as text, and how many more there are. Anything may have been given, also an iterator."""
+    if not isinstance(values, Sequence) or isinstance(values, str | bytes):
+        return repr(values)
+    length = len(values) if length is None else length
+    some = [repr(value) for value in values[:_SHOWN]]
+    return f"[{', '.join(some)}{f', … {length - _SHOWN} more' if length > _SHOWN else ''}]"
 
 
 def _kind(value: object) -> str:

@@ -51,10 +51,12 @@ class ClarifyError(ConnectorError):
 
     `code` is the RPC error code (negative) or the HTTP status (100 to 599); None if there was no answer.
     `method` is the RPC method, or "oauth/token". `trace` is the trace ID for Clarify's support; None if unknown.
-    `data` has the details that the server gave, without secrets; None without details.
+    `data` has the details that the server gave, without secrets; None without details. `said` is the message of the
+    server, without secrets; None if the message is our own.
     """
 
     data: object = None
+    said: str | None = None
 
     def __init__(
         self, message: str, *, code: int | None = None, method: str | None = None, trace: str | None = None

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from math import isfinite
 from typing import Final
 
 from connector.clarify.errors import ArgumentError
 
-Instant = datetime | str | int | float
-"""A datetime, ISO 8601 text, or a number since 1970 (see `read`)."""
+Instant = datetime | date | str | int | float
+"""A datetime, a date, ISO 8601 text, or a number since 1970 (see `read`)."""
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _NAIVE_EPOCH: Final = datetime(1970, 1, 1)  # noqa: DTZ001 - for formatting, where "Z" is added as text
@@ -48,17 +48,20 @@ def microseconds(instant: Instant) -> int:
 def read(instant: object) -> int:
     """The instant in µs since 1970, read as leniently as Clarify's own Python client reads times.
 
-    A time without a zone is in the zone of this computer. The size of a number decides whether the number is in seconds
-    (up to 2e10), milliseconds, microseconds or nanoseconds since 1970. Raises ArgumentError for a value that is no
-    time, and for years outside 1 to 9999.
+    A time without a zone is in the zone of this computer. A time of numpy is in UTC. A date is the start of the day.
+    The size of a number decides whether the number is in seconds (up to 2e10), milliseconds, microseconds or
+    nanoseconds since 1970. Raises ArgumentError for a value that is no time, for years outside 1 to 9999, and for a
+    time without a zone in an hour that the clock of this computer repeats or skips. `fold=1` of a datetime means the
+    second of two times.
     """
     if instant != instant:  # noqa: PLR0124 - NaT of numpy and pandas, and NaN
         raise ArgumentError(f"{instant} is no time: leave out values without a time")
     if isinstance(instant, str):
         instant = _parsed(instant)
     if isinstance(instant, datetime):
-        local = instant.tzinfo or datetime.combine(instant.date(), instant.time()).astimezone().tzinfo
-        return _since_epoch(instant.replace(tzinfo=local), instant.isoformat())
+        return _since_epoch(instant, instant.isoformat()) if instant.tzinfo else _local(instant)
+    if isinstance(instant, date):
+        return read(datetime.combine(instant, time.min))
     if isinstance(instant, bool) or not isinstance(instant, int | float):
         to_datetime64 = getattr(instant, "astype", None)  # numpy's times
         if to_datetime64 is None:
@@ -71,6 +74,26 @@ def read(instant: object) -> int:
         if abs(whole) <= largest:
             return _checked(whole * factor + round((instant - whole) * factor))
     return _checked(whole // 1000)
+
+
+def _local(naive: datetime) -> int:
+    """The µs since 1970 of a time of this computer. Raises ArgumentError if the clock leaves a doubt."""
+    # The datetimes of pandas are of a class of their own; without fractions, a float is exact.
+    whole = datetime.combine(naive.date(), naive.time().replace(microsecond=0, fold=0))
+    try:
+        found, later = whole.timestamp(), whole.replace(fold=1).timestamp()
+    except (ValueError, OverflowError):
+        raise ArgumentError(f"{naive.isoformat()!r} is outside the years 1 to 9999 in UTC") from None
+    if found != later:
+        is_shown = datetime.fromtimestamp(found) == whole  # noqa: DTZ006 - the clock of this computer
+        if not is_shown or not naive.fold:
+            raise ArgumentError(
+                f"{naive.isoformat()!r} has no zone, and the clock of this computer "
+                f"{'shows this time twice' if is_shown else 'never shows this time'}: "
+                "give the times a zone, such as +01:00, or in pandas with tz_localize"
+            )
+        found = later
+    return _checked(round(found) * 1_000_000 + naive.microsecond)
 
 
 def read_all(instants: Iterable[object]) -> list[int]:

@@ -9,12 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import timedelta
+from enum import StrEnum
 from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_validator
 
 from connector.clarify import iso8601
-from connector.clarify.api_model import ApiModel
+from connector.clarify.api_model import ApiModel, Dumped
 from connector.clarify.errors import ArgumentError
 from connector.clarify.limits import (
     ALIAS,
@@ -71,6 +72,21 @@ def _duration(value: object) -> str | None:
     raise ValueError("must be ISO 8601 text such as PT5M, or a timedelta")
 
 
+class SourceType(StrEnum):
+    """Where values come from."""
+
+    measurement = "measurement"
+    aggregation = "aggregation"
+    prediction = "prediction"
+
+
+class ValueType(StrEnum):
+    """Numbers, or states."""
+
+    numeric = "numeric"
+    enum = "enum"
+
+
 Duration = Annotated[str | timedelta | None, BeforeValidator(_duration)]
 """A duration, stored as ISO 8601 text; None if the duration is not set."""
 
@@ -80,19 +96,23 @@ class SignalInfo(ApiModel):
 
     `labels` are lists of texts by key. `enum_values` are the texts of the states 0 to 9999. `sample_interval` and
     `gap_detection` are timedeltas or texts such as PT5M. Only `annotations` are merged with the stored annotations;
-    None leaves the stored annotations unchanged. Source of the fields: docs api/1.1/types/views. Source of the limits:
-    `limits`.
+    None leaves the stored annotations unchanged. Fields may be changed; the rules are checked again. Source of the
+    fields: docs api/1.1/types/views. Source of the limits: `limits`.
 
     >>> Signal(name="Mill", value_type="enum", enum_values={0: "off", 1: "on"}, labels={"site": ["Oslo"]})
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(extra="forbid", validate_assignment=True)
 
     name: str = Field(min_length=1, max_length=NAME_LENGTH)
     description: str = Field(default="", max_length=DESCRIPTION_LENGTH)
     labels: dict[Annotated[str, AfterValidator(_label_key)], list[str]] = Field(default_factory=dict)
-    source_type: Literal["measurement", "aggregation", "prediction"] = "measurement"
-    value_type: Literal["numeric", "enum"] = "numeric"
+    source_type: Annotated[
+        Literal["measurement", "aggregation", "prediction"], AfterValidator(SourceType), Field(validate_default=True)
+    ] = "measurement"
+    value_type: Annotated[Literal["numeric", "enum"], AfterValidator(ValueType), Field(validate_default=True)] = (
+        "numeric"
+    )
     eng_unit: str = Field(default="", max_length=ENG_UNIT_LENGTH)
     enum_values: dict[
         Annotated[int, BeforeValidator(_enum_key)],
@@ -112,8 +132,8 @@ class SignalInfo(ApiModel):
             "valueType": self.value_type,
             "engUnit": self.eng_unit,
             "enumValues": {str(value): text for value, text in self.enum_values.items()},
-            "sampleInterval": self.sample_interval,
-            "gapDetection": self.gap_detection,
+            "sampleInterval": _duration(self.sample_interval),
+            "gapDetection": _duration(self.gap_detection),
         }
         if self.annotations is not None:
             view["annotations"] = dict(self.annotations)
@@ -131,9 +151,10 @@ class ItemInfo(SignalInfo):
     """Whether the whole organisation sees the item."""
 
     @classmethod
-    def of_signal(cls, signal: ApiModel, *, visible: bool = False) -> Self:
+    def of_signal(cls, signal: SignalInfo, *, visible: bool = False) -> Self:
         """An item with the metadata of a signal: a Signal, or the `attributes` of a selected signal."""
-        return cls.model_validate({**signal.model_dump(exclude={"input"}), "visible": visible})
+        known = {name: getattr(signal, name) for name in SignalInfo.model_fields}
+        return cls.model_validate({**known, "visible": visible})
 
     def to_wire(self) -> dict[str, object]:
         """The complete metadata in the form for publishSignals."""
@@ -171,11 +192,34 @@ TimeAggregation = Literal[
 _OF_STATES: Final = ("state-seconds", "state-percent", "state-rate")
 
 
-class _Aggregation(ApiModel):
-    """The fields of both types of aggregation."""
+class _Evaluated(ApiModel):
+    """A part of an evaluation. Fields that are not set are left out of every form of the part."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    def model_dump(self, **options: Any) -> Dumped:
+        """The fields that are set, by the API's names, with the options of pydantic."""
+        return super().model_dump(**{"exclude_none": True, **options})
+
+    def model_dump_json(self, **options: Any) -> str:
+        """The fields that are set as JSON text, by the API's names, with the options of pydantic."""
+        return super().model_dump_json(**{"exclude_none": True, **options})
+
+    def to_wire(self) -> Dumped:
+        """The part in the form for evaluate."""
+        return self.model_dump()
+
+
+def _check_state(aggregation: str, state: int | None) -> None:
+    if state is None and aggregation in _OF_STATES:
+        raise ValueError(f"{aggregation} needs a state")
+
+
+class ItemAggregation(_Evaluated):
+    """One number for one item in each bucket of a rollup. docs api/1.1/methods/clarify/evaluate"""
+
+    id: ResourceId
+    aggregation: TimeAggregation
     state: EnumState | None = None
     """The state to aggregate. The state aggregations need a state."""
     lead: Offset | None = None
@@ -186,22 +230,6 @@ class _Aggregation(ApiModel):
     """The name in formulas, and the key in the answer."""
     eng_unit: str | None = None
     """API 1.2 only."""
-
-    def to_wire(self) -> dict[str, object]:
-        """The aggregation in the form for evaluate. Fields that are not set are left out."""
-        return self.model_dump(by_alias=True, exclude_none=True)
-
-
-def _check_state(aggregation: str, state: int | None) -> None:
-    if state is None and aggregation in _OF_STATES:
-        raise ValueError(f"{aggregation} needs a state")
-
-
-class ItemAggregation(_Aggregation):
-    """One number for one item in each bucket of a rollup. docs api/1.1/methods/clarify/evaluate"""
-
-    id: ResourceId
-    aggregation: TimeAggregation
 
     @model_validator(mode="before")
     @classmethod
@@ -218,13 +246,18 @@ class ItemAggregation(_Aggregation):
         return self
 
 
-class GroupAggregation(_Aggregation):
-    """One number for all items of a filter in each bucket of a rollup. API 1.2 only."""
+class GroupAggregation(_Evaluated):
+    """One number for all items of a filter in each bucket of a rollup. API 1.2 only. More: see ItemAggregation."""
 
     filter: dict[str, Any]
     """The query of a filter. A `Filter` is accepted too."""
     time_aggregation: TimeAggregation
     group_aggregation: Literal["count", "min", "max", "sum", "avg"]
+    state: EnumState | None = None
+    lead: Offset | None = None
+    lag: Offset | None = None
+    alias: Alias
+    eng_unit: str | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -246,16 +279,10 @@ class GroupAggregation(_Aggregation):
         return self
 
 
-class Calculation(ApiModel):
+class Calculation(_Evaluated):
     """A formula over the aliases of aggregations and of earlier calculations."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     formula: str = Field(min_length=1)
     alias: Alias
     eng_unit: str | None = None
     """API 1.2 only."""
-
-    def to_wire(self) -> dict[str, object]:
-        """The calculation in the form for evaluate. Fields that are not set are left out."""
-        return self.model_dump(by_alias=True, exclude_none=True)

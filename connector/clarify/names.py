@@ -1,5 +1,6 @@
 """The names that `connector.clarify` has for others; they are loaded when the first is asked for."""
 
+from connector import __version__
 from connector.clarify import query
 from connector.clarify.answers import (
     CreateSummary,
@@ -33,12 +34,24 @@ from connector.clarify.errors import (
     Retryable,
     TooLarge,
 )
-from connector.clarify.limits import INPUT_ID
-from connector.clarify.models import Calculation, GroupAggregation, Item, ItemAggregation, ItemInfo, Signal, SignalInfo
+from connector.clarify.limits import API_VERSION, INPUT_ID
+from connector.clarify.models import (
+    Calculation,
+    GroupAggregation,
+    Item,
+    ItemAggregation,
+    ItemInfo,
+    Signal,
+    SignalInfo,
+    SourceType,
+    ValueType,
+)
 from connector.clarify.pacing import NO_RETRIES, Retries
 from connector.clarify.results import Created, InsertResult, Saved, SaveSignalsResult
 from connector.clarify.transport import Timeouts
 from connector.clarify.versions import ApiVersionError
+
+__API_version__ = API_VERSION
 
 __all__ = [
     "INPUT_ID",
@@ -84,7 +97,11 @@ __all__ = [
     "SignalInfo",
     "SignalResource",
     "SignalSelection",
+    "SourceType",
     "Timeouts",
     "TooLarge",
+    "ValueType",
+    "__API_version__",
+    "__version__",
     "query",
 ]

@@ -13,11 +13,11 @@ A wrong filter raises `FilterError`, which is an ArgumentError and a ValueError.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import ClassVar, TypeAlias
+from typing import Any, ClassVar, Final, TypeAlias
 
 from connector.clarify import iso8601
 from connector.clarify.errors import ArgumentError
@@ -51,11 +51,11 @@ class Comparison:
     operator: ClassVar[Operators | None] = None
     _takes_list: ClassVar[bool] = False
 
-    def __init__(self, value: Scalar | datetime | Sequence[Scalar]) -> None:
+    def __init__(self, value: Scalar | datetime | Sequence[Scalar] | Set[Scalar]) -> None:
         """Raises FilterError if the operator takes a list and `value` is no list, or the other way round."""
         name = type(self).__name__
         if self._takes_list:
-            if isinstance(value, str | Mapping) or not isinstance(value, Sequence):
+            if isinstance(value, str | bytes | bytearray) or not isinstance(value, Sequence | Set):
                 raise FilterError(f"{name} takes a list of values, not {value!r}")
             checked: Scalar | tuple[Scalar, ...] = tuple(_scalar(name, entry) for entry in value)
         else:
@@ -135,12 +135,35 @@ class GreaterOrEqual(Comparison):
     operator = Operators.GTE
 
 
+_BY_OPERATOR: Final[Mapping[object, type[Comparison]]] = {
+    kind.operator: kind for kind in (Equal, NotEqual, Regex, In, NotIn, Less, LessOrEqual, Greater, GreaterOrEqual)
+}
+
+
+def _comparison(path: str, given: object) -> Comparison:
+    """The comparison of a field: itself, a bare value, {"operator": "$ne", "value": 1}, or {"$ne": 1}."""
+    if isinstance(given, Comparison):
+        return given
+    if not isinstance(given, Mapping):
+        return Equal(given)  # type: ignore[arg-type]  # checked there
+    if "value" in given and given.keys() <= {"operator", "value"}:
+        operator, value = given.get("operator"), given.get("value")
+    else:
+        operator, value = next(iter(given.items())) if len(given) == 1 else (given, None)
+    kind = _BY_OPERATOR.get(operator) if isinstance(operator, str | None) else None
+    if kind is None:
+        raise FilterError(
+            f'{path!r} has no comparison {given!r}: give NotEqual(value="x") or {{"$ne": "x"}}, for example'
+        )
+    return kind(value)
+
+
 @dataclass(frozen=True, init=False)
 class Filter:
     """A condition on resources. Filters are joined with `&` (and) and `|` (or).
 
-    `fields` maps field paths to comparisons; a bare value means equality. Several fields must all hold.
-    An empty filter matches everything.
+    `fields` maps field paths to comparisons; a bare value means equality. Several fields must all hold. Comparisons and
+    filters may be dicts: `Filter(fields={"name": {"$ne": "x"}})`. An empty filter matches everything.
     """
 
     fields: Mapping[str, Comparison]
@@ -149,10 +172,10 @@ class Filter:
 
     def __init__(
         self,
-        fields: Mapping[str, Comparison | Scalar] | None = None,
+        fields: Mapping[str, Comparison | Scalar | Mapping[str, Any]] | None = None,
         *,
-        and_list: Sequence[Filter] = (),
-        or_list: Sequence[Filter] = (),
+        and_list: Sequence[Filter | Mapping[str, Any]] | None = None,
+        or_list: Sequence[Filter | Mapping[str, Any]] | None = None,
     ) -> None:
         if sum((bool(fields), bool(and_list), bool(or_list))) > 1:
             raise FilterError("a filter has only one of fields, and_list and or_list: join filters with & and |")
@@ -160,10 +183,10 @@ class Filter:
         for path, comparison in (fields or {}).items():
             if not path or path.startswith("$"):
                 raise FilterError(f"{path!r} is no field: give a field such as name, input or labels.<key>")
-            checked[path] = comparison if isinstance(comparison, Comparison) else Equal(comparison)
+            checked[path] = _comparison(path, comparison)
         object.__setattr__(self, "fields", checked)
-        object.__setattr__(self, "and_list", tuple(and_list))
-        object.__setattr__(self, "or_list", tuple(or_list))
+        for name, filters in (("and_list", and_list), ("or_list", or_list)):
+            object.__setattr__(self, name, tuple(map(_filter, filters or ())))
 
     def __and__(self, other: Filter) -> Filter:
         if not isinstance(other, Filter):
@@ -194,6 +217,14 @@ class Filter:
         if self.or_list:
             return {"$or": [part.to_query() for part in self.or_list]}
         return {path: comparison.to_query() for path, comparison in self.fields.items()}
+
+
+def _filter(given: object) -> Filter:
+    if isinstance(given, Mapping) and given.keys() <= {"fields", "and_list", "or_list"}:
+        return Filter(**given)
+    if not isinstance(given, Filter):
+        raise FilterError(f"{given!r} is no Filter")
+    return given
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -84,6 +84,8 @@ class Reader:
             "firstDayOfWeek": request.first_day or 1,
             "origin": arguments.origin_text(request.origin),
         }
+        if arguments.number("skip", selection.skip) < 0:
+            selection = replace(selection, skip=0)  # as Clarify's own client
         skip, limit = selection.bounds()
         one_page = limit is not None and limit <= DATA_FRAME_ITEMS
         done = 0

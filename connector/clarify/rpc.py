@@ -66,8 +66,10 @@ def result(answer: Answer, request_id: int, *, method: str, hide: Callable[[str]
     if answered != request_id and (error is None or answered is not None):
         raise _senseless("The answer belongs to another request", answer, method, hide)
     if error is not None:
-        found = _error(error, answer, method, hide)
-        found.data = _details(error, hide)
+        message = error.get("message") if isinstance(error, dict) else error
+        said = hide(str(message or "no message"))[:_SHOWN_CHARACTERS]
+        found = _error(error, said, answer, method, hide)
+        found.said, found.data = said, _details(error, hide)
         raise found
     content = envelope.get("result")
     if not isinstance(content, dict):
@@ -96,12 +98,11 @@ def _senseless(wrong: str, answer: Answer, method: str, hide: Callable[[str], st
     )
 
 
-def _error(error: object, answer: Answer, method: str, hide: Callable[[str], str]) -> ClarifyError:
-    """The exception for a JSON-RPC error object of any shape."""
-    fields: dict[object, object] = error if isinstance(error, dict) else {"message": str(error)}
+def _error(error: object, said: str, answer: Answer, method: str, hide: Callable[[str], str]) -> ClarifyError:
+    """The exception for a JSON-RPC error object of any shape. `said` is its message, without secrets."""
+    fields: dict[object, object] = error if isinstance(error, dict) else {}
     raw_code, data = fields.get("code"), fields.get("data")
     code = raw_code if type(raw_code) is int else None
-    said = hide(str(fields.get("message") or "no message"))[:_SHOWN_CHARACTERS]
     details: dict[object, object] = data if isinstance(data, dict) else {}
     trace = hide_trace(details.get("trace") or answer.trace, hide)
     what = f"{said} (code {code})" if code is not None else said

@@ -25,7 +25,7 @@ class Selection:
     skip: int = 0
     """The number of matching resources to leave out."""
     limit: int | None = None
-    """The largest number of resources; None means all."""
+    """The largest number of resources; None, or a number below zero, means all."""
     sort: Sequence[str] = ()
     """Field paths; a `-` before a path reverses the order."""
     total: bool = False
@@ -36,7 +36,8 @@ class Selection:
     def bounds(self) -> tuple[int, int | None]:
         """(skip, limit) as whole numbers; a limit of None means all. Raises ArgumentError for a wrong number."""
         skip = arguments.number("skip", self.skip, least=0)
-        return skip, None if self.limit is None else arguments.number("limit", self.limit, least=0)
+        limit = -1 if self.limit is None else arguments.number("limit", self.limit)
+        return skip, None if limit < 0 else limit
 
     def query(self, skip: int, limit: int) -> dict[str, object]:
         """The query of one page, in the API's form. Raises FilterError or ArgumentError for a wrong argument."""

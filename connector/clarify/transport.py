@@ -19,7 +19,7 @@ from typing import Final
 import httpx
 
 from connector.clarify.errors import ArgumentError, ClarifyError, NotAllowed, Refused, Retryable, TooLarge
-from connector.exchange.http import BadAnswer, Exchanges, NoAnswer, Received
+from connector.exchange.http import BadAnswer, Exchanges, NoAnswer, Received, SetUpError
 
 ANSWER_BYTES: Final = 64 * 1024 * 1024
 """The longest answer that is read, in bytes after decompression.
@@ -38,6 +38,10 @@ _NOT_ALLOWED = frozenset((401, 403))
 _MOVED = frozenset((301, 308))  # permanent: a repetition does not help
 # The server itself says "not now", or redirects the request. After 408, 5xx and an unknown status, the outcome is open.
 _NOT_DONE = frozenset((302, 303, 307, 409, 423, 425, 429))
+_ADVICE_LOG_IN: Final = (
+    "The proxy wants a valid user name and password: put both into HTTPS_PROXY (HTTP_PROXY for an http:// address), as "
+    "in http://USER:PASSWORD@HOST:PORT."
+)
 _ADVICE: Final = {
     301: "The address has moved: correct apiUrl in the credentials.",
     308: "The address has moved: correct apiUrl in the credentials.",
@@ -45,7 +49,7 @@ _ADVICE: Final = {
     401: "The credentials are wrong, expired or deleted: create new credentials in Clarify's admin panel.",
     403: "Grant this integration access in Clarify's admin panel.",
     404: "Check apiUrl in the credentials: there is no Clarify API at this address.",
-    407: "The HTTP proxy wants a user name and a password: put both into the proxy's address.",
+    407: _ADVICE_LOG_IN,
     413: "Send less data in one request.",
 }
 _ADVICE_RETRY: Final = "Try again later."
@@ -86,6 +90,8 @@ class Answer:
     retry_after: float | None = None
     trace: str | None = None
     location: str | None = None
+    proxy: str | None = None
+    """The proxy that may have answered in place of the server, as HOST:PORT; None behind TLS, or without a proxy."""
 
     def excerpt(self, hide: Callable[[str], str]) -> str:
         """The start of the body as one line of text. `hide` removes secrets before the text is cut."""
@@ -108,24 +114,29 @@ class Transport:
     ) -> None:
         """`headers` go with every request; `verify` is a CA file to trust instead of the usual authorities.
 
-        httpx reads the proxies from the environment (HTTPS_PROXY, NO_PROXY). Raises ArgumentError if the CA file cannot
-        be used.
+        The environment names the proxy (HTTPS_PROXY, NO_PROXY), and without `verify` also the authorities
+        (SSL_CERT_FILE, SSL_CERT_DIR, REQUESTS_CA_BUNDLE). Raises ArgumentError if one of these cannot be used.
         """
+        self._answered = False
+        """Whether a server has answered, so that neither the address nor TLS can be wrong."""
         self._seconds = timeouts.total
         self.clock_offset: float | None = None
         """The seconds that the local clock is ahead of the server's clock; negative if the local clock is behind.
 
         The number comes from the Date of the last answer. None before the first answer.
         """
-        self._exchanges = Exchanges(
-            headers={"Accept-Encoding": "gzip", **headers},
-            timeout=httpx.Timeout(
-                connect=timeouts.connect, read=timeouts.read, write=timeouts.write, pool=timeouts.connect
-            ),
-            verify=True if verify is None else _trust(verify),
-            transport=transport,
-            clock=clock,
-        )
+        try:
+            self._exchanges = Exchanges(
+                headers={"Accept-Encoding": "gzip", **headers},
+                timeout=httpx.Timeout(
+                    connect=timeouts.connect, read=timeouts.read, write=timeouts.write, pool=timeouts.connect
+                ),
+                verify=True if verify is None else _trust(verify),
+                transport=transport,
+                clock=clock,
+            )
+        except SetUpError as error:
+            raise ArgumentError(str(error)) from error
 
     def post(
         self,
@@ -141,12 +152,15 @@ class Transport:
 
         `method` is the name of the request in errors. `stores` is True if the request changes something in Clarify.
         `limit` is the greatest length of the body of the answer, in bytes. Raises Retryable if no usable answer comes.
-        Raises TooLarge if the answer is too long, and the request changes nothing.
+        Raises TooLarge if the answer is too long, and the request changes nothing. Raises Refused if a proxy refuses
+        the way.
         """
         try:
             received = self._exchanges.send("POST", url, seconds=self._seconds, limit=limit, body=body, headers=headers)
         except NoAnswer as error:
-            wrong, unknown, code = _describe(error, url), stores and error.sent, None
+            if error.refused is not None and 400 <= error.refused < 500 and error.refused not in _RETRYABLE:
+                raise Refused(_refusal(error, url), code=error.refused, method=method) from None
+            wrong, unknown, code = _describe(error, url, answered=self._answered), stores and error.sent, None
         except BadAnswer as error:
             if error.too_long and not stores:
                 raise TooLarge(
@@ -156,10 +170,11 @@ class Transport:
                 ) from None
             wrong, unknown, code = str(error), stores, error.status
         else:
-            return self._answer(received)
+            self._answered = True
+            return self._answer(received, self._exchanges.proxy(url) if url.startswith("http:") else None)
         raise Retryable(f"{wrong} {_ADVICE_RETRY}", code=code, method=method, outcome_unknown=unknown)
 
-    def _answer(self, received: Received) -> Answer:
+    def _answer(self, received: Received, proxy: str | None) -> Answer:
         now = datetime.now(UTC)
         date = received.header("Date")
         sent = _http_date(date) if date is not None else None
@@ -172,6 +187,7 @@ class Transport:
             retry_after=retry_after(received.header("Retry-After"), date, now),
             trace=received.header("traceparent"),
             location=received.location,
+            proxy=proxy,
         )
 
     def close(self) -> None:
@@ -179,33 +195,53 @@ class Transport:
         self._exchanges.close()
 
 
-def _describe(error: NoAnswer, url: str) -> str:
-    """A sentence about the failure of the connection, without any part of the request."""
-    kind = error.kind.__name__
+def _refusal(error: NoAnswer, url: str) -> str:
+    """Sentences about a proxy that refuses the way to the server."""
+    host = httpx.URL(url).host
+    advice = f"Allow {host} at the proxy, or name {host} in NO_PROXY if there is a way without the proxy."
+    return (
+        f"The proxy {error.proxy} refuses the connection to {host} (HTTP {error.refused}). "
+        f"{_ADVICE_LOG_IN if error.refused == 407 else advice}"
+    )
+
+
+def _describe(error: NoAnswer, url: str, *, answered: bool) -> str:
+    """A sentence about the failure of the connection, without any part of the request.
+
+    `answered` is True if a server has answered before: then the address is right.
+    """
+    kind = error.kind.__name__ if error.proxy is None else f"{error.kind.__name__}, through the proxy {error.proxy}"
     if issubclass(error.kind, httpx.ConnectTimeout | httpx.PoolTimeout):
         return f"No connection in time ({kind})."
     if issubclass(error.kind, httpx.TimeoutException):
         return f"No answer in time ({kind})."
     if "CERTIFICATE_VERIFY_FAILED" in error.said:
         return f"The server's certificate is not trusted ({error}): check apiUrl, or name the CA file to trust."
+    if error.is_of_proxy:
+        return f"The proxy cannot be reached ({error}): check the proxy, HTTPS_PROXY and NO_PROXY."
+    if error.refused is not None:
+        return f"The proxy {error.proxy} does not reach the server (HTTP {error.refused})."
     hint = ""
     # A server of TLS ends a plain connection with its end or with a reset, whichever comes first.
     ended = httpx.RemoteProtocolError | httpx.ReadError | httpx.WriteError
-    if issubclass(error.kind, ended) and url.startswith("http:"):
-        hint = ": if the server speaks TLS, apiUrl must begin with https://"
+    if error.proxy is not None and "WRONG_VERSION_NUMBER" in error.said:
+        hint = ": the proxy or the server does not speak TLS; HTTPS_PROXY mostly begins with http://"
     elif "WRONG_VERSION_NUMBER" in error.said:
         hint = ": the server does not speak TLS, so apiUrl must begin with http://"
     elif issubclass(error.kind, httpx.ConnectError):
-        hint = ": check apiUrl and the network if the error stays"
+        hint = f": check {'the network' if answered else 'apiUrl and the network'} if the error stays"
+    elif issubclass(error.kind, ended) and url.startswith("http:") and not answered and error.proxy is None:
+        hint = ": if the server speaks TLS, apiUrl must begin with https://"
     return f"The connection failed ({error}){hint}."
 
 
 def _trust(ca_file: str | os.PathLike[str]) -> ssl.SSLContext:
+    path = os.path.expanduser(ca_file)  # noqa: PTH111 - leaves an unknown ~name as it is
     try:
-        return ssl.create_default_context(cafile=os.fspath(ca_file))
+        return ssl.create_default_context(cafile=path)
     except (OSError, ssl.SSLError) as error:
         raise ArgumentError(
-            f"CA file {os.fspath(ca_file)} cannot be used: {error}. Name a file of certificates in PEM form."
+            f"CA file {path} cannot be used: {error}. Name a file of certificates in PEM form."
         ) from error
 
 
@@ -245,12 +281,15 @@ def failure(answer: Answer, *, method: str, stores: bool, hide: Callable[[str], 
     """The error for an answer whose status is not 200. `hide` removes secrets from a text."""
     error = _failure(answer, method=method, stores=stores, hide=hide)
     error.data = answer.excerpt(hide) or None
+    error.said = f"HTTP Response Error: {hide(answer.reason)}"  # the words of Clarify's own client
     return error
 
 
 def _failure(answer: Answer, *, method: str, stores: bool, hide: Callable[[str], str]) -> ClarifyError:
     status = answer.status
     what = f"HTTP {status} {hide(answer.reason)}".rstrip()
+    if answer.proxy is not None:
+        what += f" from the proxy {answer.proxy}" if status == 407 else f" through the proxy {answer.proxy}"
     if answer.location is not None and 300 <= status < 400:
         what += f", redirected to {hide(answer.location)}"
     said = answer.excerpt(hide)

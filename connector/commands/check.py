@@ -8,6 +8,7 @@ from typing import Final
 
 import click
 
+from connector.brokers.findings import Level
 from connector.commands.configuration import CONFIG
 from connector.commands.exposed import exposed_files
 from connector.config.model import Config
@@ -27,8 +28,9 @@ _SHOWN: Final = 3
 
 @click.command()
 @CONFIG
-def check(config: Path) -> None:
-    """Check a configuration file, without any network.
+@click.option("--network", is_flag=True, help="Also connect: names, ports, TLS and log-ins. `doctor` looks at more.")
+def check(config: Path, network: bool) -> None:
+    """Check a configuration file, without any network unless you say --network.
 
     The command also checks the files that the configuration names, such as the credentials. A mistake ends the command
     with an error that names the place and the remedy. A warning does not.
@@ -59,11 +61,25 @@ def check(config: Path) -> None:
     for what, catalogue in catalogues().values():
         for name, why in catalogue.broken.items():
             say(f"warning: {what} {name!r}: {why}")
+    if network:
+        _check_network(loaded)
     say(
         f"{config}: ok: {', '.join(f'{s.name} ({s.address})' for s in loaded.sources)} → "
         f"{', '.join(f'{found.api_url}, integration {found.integration}' for found in credentials.values())}, "
         f"{len(loaded.mapping.rules) or 'no'} mapping rules"
     )
+
+
+def _check_network(config: Config) -> None:
+    from connector.commands.doctor.cli import asked_for  # noqa: PLC0415 - loads the libraries of all kinds
+    from connector.commands.doctor.run import examine  # noqa: PLC0415 - as above
+
+    rows = [row for row in examine(config, asked_for(config, short=True)) if row.finding.remedy]
+    for about, found in rows:
+        kind = "error" if found.level is Level.WRONG else "warning"
+        say(f"{kind}: {about}: {found.text}; {found.remedy}")
+    if wrong := sum(row.finding.level is Level.WRONG for row in rows):
+        raise click.ClickException(f"{wrong} connections do not work")
 
 
 def _check_source(section: SourceSection) -> None:

@@ -7,5 +7,7 @@ from typing import Final
 
 import click
 
-CONFIG: Final = click.argument("config", type=click.Path(path_type=Path, dir_okay=False))
+from connector.terminal.paths import UserPath
+
+CONFIG: Final = click.argument("config", type=UserPath(path_type=Path, dir_okay=False))
 """The argument `CONFIG` of a command."""

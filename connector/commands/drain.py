@@ -12,6 +12,7 @@ import click
 from connector.config.read import load_config
 from connector.runtime.drain import DrainFiles, DrainProgress, DrainRequest
 from connector.runtime.workers import worker_folder
+from connector.terminal.paths import UserPath
 from connector.terminal.text import say, say_text, shown
 
 _LOOK_SECONDS: Final = 0.2
@@ -20,7 +21,7 @@ _CLOSE_SECONDS: Final = 45.0
 
 
 @click.command()
-@click.argument("config", type=click.Path(path_type=Path, dir_okay=False))
+@click.argument("config", type=UserPath(path_type=Path, dir_okay=False))
 @click.option("--within", default=60.0, show_default=True, metavar="SECONDS", help="Time limit of the drain.")
 @click.option(
     "--end-session",

@@ -26,9 +26,10 @@ from connector.ledger.verify import (
     waiting_messages,
 )
 from connector.runtime.state_dir import WORKER_FOLDERS
+from connector.terminal.paths import UserPath
 from connector.terminal.text import say, say_json, shown
 
-_CONFIG = click.argument("config", type=click.Path(path_type=Path, dir_okay=False))
+_CONFIG = click.argument("config", type=UserPath(path_type=Path, dir_okay=False))
 _RATE_SECONDS: Final = 2.0
 _MIB: Final = 1024 * 1024
 

@@ -11,13 +11,12 @@ import click
 from connector.commands.integration import INTEGRATION, integration_in
 from connector.config.read import load_config
 from connector.runtime.ledger import as_table, read_ledger
+from connector.terminal.paths import UserPath
 from connector.terminal.text import say_json, say_text
 
 
 @click.command()
-@click.argument(
-    "configs", metavar="CONFIG...", nargs=-1, required=True, type=click.Path(path_type=Path, dir_okay=False)
-)
+@click.argument("configs", metavar="CONFIG...", nargs=-1, required=True, type=UserPath(path_type=Path, dir_okay=False))
 @INTEGRATION
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
 @click.option(

@@ -19,13 +19,14 @@ from connector.metadata.book import MetadataKind, MetadataLine, MetadataStatus, 
 from connector.metadata.reconciler import FailureKind
 from connector.runtime.client import load_credentials
 from connector.runtime.state_dir import state_files
+from connector.terminal.paths import UserPath
 from connector.terminal.text import say, say_json
 
 _KINDS: Final = {MetadataKind.SIGNAL: "metadata", MetadataKind.ITEM: "item"}
 
 
 @click.command()
-@click.argument("config", type=click.Path(path_type=Path, dir_okay=False))
+@click.argument("config", type=UserPath(path_type=Path, dir_okay=False))
 @click.argument("patterns", metavar="[PATTERN]...", nargs=-1)
 @click.option("--failed", "statuses", flag_value=MetadataStatus.FAILED, help="Show only failed metadata.")
 @click.option("--waiting", "statuses", flag_value=MetadataStatus.WAITING, help="Show only waiting metadata.")

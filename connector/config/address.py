@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import re
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -10,7 +11,7 @@ from typing import Any, Final, NamedTuple
 from connector.formats.text.bounded_yaml import BoundedYamlError, read_yaml
 
 DEFAULT_LISTEN: Final = "127.0.0.1:9464"
-LISTEN: Final = r"^(\[[0-9a-fA-F:]+\]:\d{1,5}|unix:/.+|[^:\s]+:\d{1,5})$"
+LISTEN: Final = r"^(\[[0-9a-fA-F:]+\]:\d{1,5}|unix:~?/.+|[^:\s]+:\d{1,5})$"
 UNIX: Final = "unix:"
 _LONGEST_PATH: Final = 100
 """Most bytes of the path of a Unix socket: Linux takes 107, macOS and BSD 103."""
@@ -30,7 +31,7 @@ class Address(NamedTuple):
     def of(cls, listen: str) -> Address:
         """Return the address in `observe.listen`: HOST:PORT, [IPv6]:PORT or unix:/PATH. Raises ValueError otherwise."""
         if listen.startswith(UNIX):
-            return cls("localhost", 0, Path(listen.removeprefix(UNIX)))
+            return cls("localhost", 0, Path(os.path.expanduser(listen.removeprefix(UNIX))))  # noqa: PTH111
         host, _, port = listen.rpartition(":")
         return cls(host.strip("[]").lower(), int(port))
 

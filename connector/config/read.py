@@ -17,7 +17,7 @@ from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from connector import ConnectorError
 from connector.config.observe import ObserveSection
 from connector.formats.text.bounded_yaml import BoundedYamlError, read_yaml
-from connector.settings import STDIN, Catalogue
+from connector.settings import STDIN, Catalogue, at_home
 from connector.terminal.text import shown
 
 if TYPE_CHECKING:  # `load_observe` must not wait for the other sections and their libraries
@@ -142,13 +142,13 @@ def _presets(plain: Any, folder: Path) -> Presets:
 
     mapping = plain.get("mapping")
     named = mapping.get("preset_folder") if isinstance(mapping, dict) else None
-    return Presets(folder / named if isinstance(named, str) else None)
+    return Presets(folder / at_home(named) if isinstance(named, str) else None)
 
 
 def secret_files(file: Path) -> list[Path]:
     """Return the files that a configuration names as `${file:PATH}`, which hold secrets. Raises `ConfigError`."""
     found = _REFERENCE.findall("\n".join(_strings(_read(file))))
-    return [folder_of(file) / name.removeprefix("file:") for name in found if name.startswith("file:")]
+    return [folder_of(file) / at_home(name.removeprefix("file:")) for name in found if name.startswith("file:")]
 
 
 def _strings(node: Any) -> Iterator[str]:
@@ -236,7 +236,7 @@ class _Expansion:
 
     def _referenced(self, reference: str) -> str:
         if reference.startswith("file:"):
-            return _content(self._folder / reference[5:])
+            return _content(self._folder / at_home(reference[5:]))
         name, separator, default = reference.partition(":-")
         if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
             # The message does not quote the text, which may be a part of a secret.
@@ -449,12 +449,12 @@ def _dotted(at: Path_) -> str:
 
 
 def _anchored(section: Any, folder: Path) -> Any:
-    """Return the section with relative paths starting at `folder`."""
+    """Return the section with relative paths starting at `folder`, and the home folder in place of `~`."""
     changes: dict[str, Any] = {}
     for name in type(section).model_fields:
         value = getattr(section, name)
         if isinstance(value, Path) and value != STDIN:
-            changes[name] = folder / value
+            changes[name] = folder / at_home(value)
         elif isinstance(value, BaseModel):
             changes[name] = _anchored(value, folder)
         elif isinstance(value, list) and value and isinstance(value[0], BaseModel):

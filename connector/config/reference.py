@@ -13,6 +13,13 @@ _INTRODUCTION = (
     "`${file:/path}` (the content of a file, for secrets); `$$` is a dollar sign. The [glossary](glossary.md) explains "
     "words such as frame, settled, held and filtered."
 )
+_NETWORK = (
+    "**Paths, proxies and certificates.** A relative path starts at the folder of the configuration file; `~` is the "
+    "home folder. Requests to Clarify and to schema registries go through the proxy of the environment: `HTTPS_PROXY` "
+    "(`HTTP_PROXY` for http:// addresses), not for the hosts in `NO_PROXY`. Without a `ca_file`, `SSL_CERT_FILE`, "
+    "`SSL_CERT_DIR` or `REQUESTS_CA_BUNDLE` name the authorities to trust there, such as that of a proxy that opens "
+    "TLS. MQTT and Kafka use no proxy. [The Clarify client](client.md#proxies-and-certificates) has the details."
+)
 _TYPE_NAMES = {"string": "text", "boolean": "yes/no"}
 
 
@@ -30,6 +37,8 @@ def reference() -> str:
         "# Configuration reference",
         "",
         _INTRODUCTION,
+        "",
+        _NETWORK,
     ]
     _section(lines, schema, schema, "The file")
     return "\n".join(lines) + "\n"

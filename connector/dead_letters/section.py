@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal, Self, TypeAlias
 
 from pydantic import AfterValidator, Field, model_validator
 
+from connector.brokers.findings import Examination, Look, ok
 from connector.brokers.kafka_section import KafkaConnectionSection
 from connector.brokers.kafka_topics import checked_topic
 from connector.brokers.mqtt_section import MqttConnectionSection
@@ -64,6 +65,12 @@ class DeadLettersSection(Section):
     def why_unreadable(self) -> str | None:
         """Why letters cannot be read from the store, with a remedy, for people; None if letters can be read."""
         return None
+
+    def examine(self, asked: Examination) -> Look:
+        """Look at the store, for `doctor`: connect, and write nothing. The default connects to nothing."""
+        del asked
+        yield ok("store", f"{self.type}: in files of this machine")
+        return True
 
     def for_worker(self, worker: int) -> Self:
         """The section for worker number `worker`, counted from 1."""
@@ -210,6 +217,12 @@ class MqttLettersSection(MqttConnectionSection, DeadLettersSection):
         """The section with a client ID for this worker: two clients with one ID would disconnect each other."""
         return self.model_copy(update={"client_id": f"{self.client_id}-{worker}"}) if self.client_id else self
 
+    def examine(self, asked: Examination) -> Look:
+        """Look at the broker; nothing is published, so the right to publish stays unknown."""
+        from connector.brokers.mqtt_visit import log_in  # noqa: PLC0415 - loads paho
+
+        return log_in(self, asked)
+
     def open(self, folder: Path) -> MqttLetters:  # noqa: ARG002 - nothing is kept on disk
         """The store, which is a client of the broker."""
         from connector.dead_letters.mqtt_store import MqttLetters  # noqa: PLC0415 - loads paho
@@ -256,6 +269,12 @@ class KafkaLettersSection(KafkaConnectionSection, DeadLettersSection):
     def destination(self) -> Destination:
         """The topic, in its cluster."""
         return Destination("kafka", tuple(self.bootstrap_servers), self.topic)
+
+    def examine(self, asked: Examination) -> Look:
+        """Look at the cluster, and at the topic and the right to write there; nothing is written."""
+        from connector.brokers.kafka_visit import writable  # noqa: PLC0415 - loads librdkafka
+
+        return writable(self, self.topic, asked)
 
     def open(self, folder: Path) -> KafkaLetters:  # noqa: ARG002 - nothing is kept on disk
         """The store, which can also read the topic."""

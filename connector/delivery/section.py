@@ -55,7 +55,9 @@ class ClarifySection(Section):
         examples=["/run/secrets/clarify-credentials.json"],
     )
     ca_file: Path | None = Field(
-        default=None, description="PEM file of a certificate authority, if the authorities of the system do not do."
+        default=None,
+        description="PEM file of the certificate authorities to trust, in place of the usual ones and of those that "
+        "the environment names.",
     )
     allow_insecure: bool = Field(
         default=False,

@@ -19,6 +19,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from connector.demo.brokers import BrokerChoice, SourceChoice
 from connector.demo.children import DemoError
+from connector.terminal.paths import UserPath
 from connector.terminal.text import say, say_json, say_text
 
 _EXTRA_PACKAGES: Final = ("rich", "starlette", "uvicorn")
@@ -72,7 +73,7 @@ class _Duration(click.ParamType[float]):
 @click.option("--seed", type=int, default=1, show_default=True, help="The same seed makes the same plant.")
 @click.option(
     "--keep",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=UserPath(file_okay=False, path_type=Path),
     metavar="DIR",
     help="Keep configuration, journal, ledger, logs and the sandbox's store in this new folder.",
 )

@@ -15,6 +15,7 @@ Nothing is repeated here.
 
 from __future__ import annotations
 
+import os
 import re
 import ssl
 import time
@@ -38,6 +39,8 @@ _GZIP_OR_ZLIB = zlib.MAX_WBITS | 32
 _CODINGS = frozenset(("gzip", "x-gzip", "deflate"))
 _QUOTED = re.compile(r"[:(\s]*(bytearray|b['\"])")
 _LOCATION = "connector_location"
+_AUTHORITIES: Final = ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE")
+_PROXIES: Final = ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy")
 
 # Errors that come before the request is on its way. LocalProtocolError: httpx refuses to send the request.
 _NOT_SENT: Final = (
@@ -65,6 +68,10 @@ class Received:
         return _short(self.headers.get(name))
 
 
+class SetUpError(Exception):
+    """What the environment names for all exchanges cannot be used. The text is for people, and has the remedy."""
+
+
 class ExchangeError(Exception):
     """There is no answer that can be used. No error of httpx is chained, because httpx's errors hold the request."""
 
@@ -73,14 +80,25 @@ class NoAnswer(ExchangeError):  # noqa: N818 - the name is the case
     """The exchange ended without an answer.
 
     `kind` is httpx's class for the failure. `said` describes the failure, and quotes neither the request nor the
-    server. `sent` is True if the request may be with the server.
+    server. `sent` is True if the request may be with the server. `proxy` is the proxy on the way, as HOST:PORT, or
+    None. `refused` is the status with which the proxy refused the way to the server; None if it did not.
     """
 
-    def __init__(self, error: httpx.RequestError) -> None:
+    def __init__(self, error: httpx.RequestError, proxy: str | None = None) -> None:
         self.kind: Final = type(error)
         self.said: Final = _said(error)
         self.sent: Final = not isinstance(error, _NOT_SENT)
-        super().__init__(f"{self.kind.__name__}: {self.said}" if self.said else self.kind.__name__)
+        self.proxy: Final = proxy
+        self.refused: Final = int(self.said) if self.kind is httpx.ProxyError and self.said.isdecimal() else None
+        text = f"{self.kind.__name__}: {self.said}" if self.said else self.kind.__name__
+        super().__init__(text if proxy is None else f"{text}, through the proxy {proxy}")
+
+    @property
+    def is_of_proxy(self) -> bool:
+        """Whether there is no connection to the proxy itself."""
+        if self.proxy is None or not issubclass(self.kind, httpx.ConnectError):
+            return False
+        return "SSL:" not in self.said and "_ssl." not in self.said  # TLS is also spoken with the server behind it
 
 
 class BadAnswer(ExchangeError):  # noqa: N818 - the name is the case
@@ -106,23 +124,37 @@ class Exchanges:
     ) -> None:
         """`headers` go with every request. `timeout` bounds each step; `transport` replaces the network.
 
-        httpx reads the proxies from the environment (HTTPS_PROXY, NO_PROXY).
+        httpx reads the proxies from the environment (HTTPS_PROXY, NO_PROXY). With `verify=True`, the environment may
+        name the authorities, too (SSL_CERT_FILE, SSL_CERT_DIR, REQUESTS_CA_BUNDLE). Raises SetUpError if what the
+        environment names cannot be used.
         """
         self._clock = clock
-        self._http = httpx.Client(
-            transport=transport,
-            verify=verify,
-            headers=dict(headers),
-            timeout=timeout,
-            limits=httpx.Limits(
-                max_connections=_CONNECTIONS,
-                max_keepalive_connections=_CONNECTIONS,
-                keepalive_expiry=_IDLE_SECONDS,
-            ),
-            follow_redirects=False,
-            event_hooks={"response": [_put_by_location]},
-            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),  # httpx cannot send every cookie back
-        )
+        try:
+            trusted = environment_trust() if verify is True else None
+            self._http = httpx.Client(
+                transport=transport,
+                verify=verify if trusted is None else trusted,
+                headers=dict(headers),
+                timeout=timeout,
+                limits=httpx.Limits(
+                    max_connections=_CONNECTIONS,
+                    max_keepalive_connections=_CONNECTIONS,
+                    keepalive_expiry=_IDLE_SECONDS,
+                ),
+                follow_redirects=False,
+                event_hooks={"response": [_put_by_location]},
+                cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),  # httpx cannot send every cookie back
+            )
+        except OSError as error:
+            raise SetUpError(
+                f"The certificate authorities that the environment names ({_named(_AUTHORITIES)}) cannot be used: "
+                f"{error}. Name a file of certificates in PEM form."
+            ) from None
+        except (ValueError, ImportError, httpx.InvalidURL):  # their texts may have the password of the proxy
+            raise SetUpError(
+                f"The proxy that the environment names ({_named(_PROXIES)}) cannot be used: write its address as "
+                "http://HOST:PORT."
+            ) from None
         # httpcore takes the network as a documented argument, but httpx does not pass the argument on.
         for network in (self._http._transport, *self._http._mounts.values()):
             if isinstance(network, httpx.HTTPTransport):
@@ -154,8 +186,20 @@ class Exchanges:
             with deadline(seconds), self._http.stream(method, url, content=content, headers=sent) as response:
                 return self._received(response, ends, seconds, limit)
         except httpx.RequestError as error:
-            failure = NoAnswer(error)
+            failure = NoAnswer(error, self.proxy(url))
         raise failure
+
+    def proxy(self, url: str) -> str | None:
+        """The proxy on the way to this address, as HOST:PORT, without a user name; None without a proxy."""
+        try:
+            network = self._http._transport_for_url(httpx.URL(url))
+        except httpx.InvalidURL:
+            return None
+        used = getattr(getattr(network, "_pool", None), "_proxy_url", None)  # httpx keeps it, but does not tell
+        if used is None:
+            return None
+        port = used.port or {b"https": 443, b"http": 80}.get(used.scheme, 1080)
+        return f"{used.host.decode('ascii', 'replace')}:{port}"
 
     def close(self) -> None:
         """Close the connections. A later request raises RuntimeError."""
@@ -228,6 +272,24 @@ def _decoded(pieces: Iterable[bytes], headers: Mapping[str, str], limit: int) ->
         raise _Undecodable("The answer cannot be decompressed.") from None
     if raw and (not inflating.eof or inflating.unused_data or rest):
         raise _Undecodable("The compressed answer does not end where its compression ends.")
+
+
+def environment_trust() -> ssl.SSLContext | None:
+    """The context for REQUESTS_CA_BUNDLE, a file or a folder; None if other variables say it.
+
+    SSL_CERT_FILE and SSL_CERT_DIR have precedence, as in httpx. Raises OSError if the certificates cannot be used.
+    """
+    named = os.environ.get("REQUESTS_CA_BUNDLE")
+    if not named or any(os.environ.get(name) for name in _AUTHORITIES[:2]):
+        return None
+    path = os.path.expanduser(named)  # noqa: PTH111 - leaves an unknown ~name as it is
+    if os.path.isdir(path):  # noqa: PTH112
+        return ssl.create_default_context(capath=path)
+    return ssl.create_default_context(cafile=path)
+
+
+def _named(variables: Iterable[str]) -> str:
+    return ", ".join(name for name in variables if os.environ.get(name)) or "none"
 
 
 def _bound(network: httpx.HTTPTransport) -> None:

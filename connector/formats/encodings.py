@@ -33,7 +33,9 @@ def bytes_of(value: object, encodings: Sequence[str], max_bytes: int) -> tuple[b
     elif isinstance(value, bytes):
         content = value
     else:
-        raise PayloadError(Reason.INVALID_TEXT, f"{_kind(value)}, where a text in {encodings[0]} should be")
+        wanted = "a text" if encodings[0] == "text" else f"a text in {encodings[0]}"
+        remedy = "; encoding: bytes reads a list of numbers from 0 to 255" if isinstance(value, list) else ""
+        raise PayloadError(Reason.INVALID_TEXT, f"{_kind(value)}, where {wanted} should be{remedy}")
     for encoding in encodings:
         if encoding == "base64":
             content = from_base64(content)

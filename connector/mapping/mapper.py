@@ -35,7 +35,7 @@ from connector.mapping.rules.rules import Rule, everything
 from connector.mapping.rules.templates import ITEM_FIELD, KEY, PAYLOAD
 from connector.mapping.signals.descriptions import Described, Descriptions
 from connector.mapping.signals.input_ids import Origin
-from connector.mapping.signals.naming import Naming
+from connector.mapping.signals.naming import Naming, Recalled
 from connector.mapping.signals.shared_topics import OnIdentity, SharedTopic, SharedTopics
 from connector.mapping.sparkplug import SparkplugMapping, limits_of
 from connector.mapping.tags.source import TagListInUse, TagSource, lists_of
@@ -315,6 +315,10 @@ class Mapper:
         self.discovered.clear()
         return found
 
+    def recall(self, claimed: str, origin: Origin) -> Recalled | None:
+        """Returns a signal of an earlier run, with the metadata that the rules of today want; see `Naming.recall`."""
+        return self._naming.recall(claimed, origin, self.sparkplug.recalled)
+
     def forget(self, source: str) -> None:
         """Forget thinned values of a source: its mapped records may come again, and may not have been sent."""
         self.thinner.forget(source)
@@ -360,6 +364,15 @@ class Mapper:
             result = self._with_rest(result, rest)
         return _with_why(result, "skipped" if skipped else "left_out")
 
+    def paths_with_input(self) -> dict[int, set[str]]:
+        """Returns number of a rule → the paths in its payloads that have got input IDs so far."""
+        found: dict[int, set[str]] = {}
+        for plan in self._plans.all():
+            if plan.rule.number is not None:
+                paths = (path for path, input_id in plan.ids.items() if input_id is not None)
+                found.setdefault(plan.rule.number, set()).update(paths)
+        return found
+
     def _by_rule(
         self, rule: Rule, plan: Plan, record: Record, named: Mapping[str, str], decoded: Decoded
     ) -> Mapped | None:
@@ -369,6 +382,7 @@ class Mapper:
         if (found := self._held(plan)) is not None:
             return self._refused(found)
         result: Mapped | None = None
+        fields: DecodedFields | None = None
         several = 0
         try:
             documents, keys_repeat = decoded.by(rule.format)
@@ -389,7 +403,10 @@ class Mapper:
             decoded.failed(rule.format)
             if error.reason is Reason.INVALID_JSON and is_no_value(record.payload or b""):
                 return Mapped(filtered=1, skipped=True, why="unavailable")
-            result = _joined(result or Mapped(), _unreadable(error, record.payload or b""))
+            if fields is not None and fields.failed:  # what the rule looks for was in these fields
+                result = _joined(result or Mapped(), Mapped(rejects=fields.rejects))
+            else:
+                result = _joined(result or Mapped(), _unreadable(error, record.payload or b""))
         else:
             result = _with_unread(result, rule, decoded, keys_repeat)
         if several > 1 and result is not None and not rule.shared_inputs:

@@ -129,6 +129,21 @@ class SparkplugMapping:
         """Returns the plan of each node and device under each rule."""
         return self._plans.values()
 
+    def recalled(self, plan: Plan, path: str) -> SparkplugPlan | None:
+        """Returns a plan like this one that knows the last birth of a metric; None if this birth is unknown."""
+        found = SparkplugPlan(plan.source, plan.topic, plan.rule)
+        if not found.sparkplug.metadata or path.endswith(f"/{QUALITY}"):
+            return found
+        host = self._hosts.get(plan.source)
+        try:
+            birth = _ONLINE_BIRTH if path == ONLINE else host.last_birth(plan.topic, path) if host is not None else None
+        except PayloadError:  # a signal of another rule, from before the topic was Sparkplug's
+            birth = None
+        if birth is None:
+            return None
+        found.births[path] = birth
+        return found
+
     def gauges(self) -> dict[str, dict[str, float]]:
         """Source → name → value, for the metrics."""
         found: dict[str, dict[str, float]] = {}

@@ -162,6 +162,16 @@ def as_saved(input_id: str, metadata: SignalMetadata) -> tuple[SignalInfo, str]:
     return _signal_info(input_id, metadata), _digest(metadata)
 
 
+def save_changes(now: Mapping[str, object], wanted: SignalInfo) -> dict[str, tuple[object, object]]:
+    """Returns attribute → (before, after), for each attribute that a save would change; `now` has those in Clarify.
+
+    A save merges annotations, so annotations are not compared.
+    """
+    then = wanted.to_wire()
+    then.pop("annotations", None)
+    return {name: (now.get(name), after) for name, after in then.items() if (now.get(name) or None) != (after or None)}
+
+
 def desire_of(input_id: str, metadata: SignalMetadata) -> Desire:
     """Returns the desire for this metadata."""
     problem = ""

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
+from dataclasses import replace
 from typing import Final
 
 from connector.sandbox.data_query import DataQuery, read_data_query
 from connector.sandbox.evaluate import evaluate
 from connector.sandbox.frames import time_text
 from connector.sandbox.method import Call, Done, Method, Parameter
-from connector.sandbox.queries import laid_out, read_format, read_include, read_query, refuse_if_wrong, selection
+from connector.sandbox.problems import Problems
+from connector.sandbox.queries import ITEMS, laid_out, read_format, read_include, read_query, refuse_if_wrong, selection
 from connector.sandbox.resources import item_resource
 from connector.sandbox.rollups import numeric, states
 from connector.sandbox.series import gap_us, item_samples
 from connector.sandbox.store import ItemRow
 
 _NEW: Final = "1.2alpha1"
+_BEFORE: Final = "1.1beta1"
 _MOST_ITEMS: Final = 1000
 _DEFAULT_ITEMS: Final = 20
 _MOST_SERIES: Final = 50
@@ -25,12 +28,22 @@ _FORMAT: Final = Parameter("format")
 _INTEGRATION: Final = Parameter("integration")
 """The documentation has this parameter in its examples, but in no table of parameters."""
 
+_NAMES_BEFORE: Final = {
+    "data.filter.times.$gte": "data.notBefore",
+    "data.filter.times.$lt": "data.before",
+    "data.filter.times": "data",
+    "valueType": "type",
+}
+"""The names of today → the names of 1.1beta1."""
+
 Series = dict[str, Mapping[int, float]]
 """Series key → time in µs → value."""
 
 
 def select_items(call: Call) -> Done:
     """`clarify.selectItems`: the selected items of the organisation."""
+    if call.params.keys() & {"items", "data"}:
+        return _items_and_data(call)
     query = read_query(call, default=_DEFAULT_ITEMS, most=_MOST_ITEMS)
     read_include(call, ())
     layout = read_format(call, as_list=True)
@@ -39,13 +52,61 @@ def select_items(call: Call) -> Done:
     return Done(selection(call, layout, laid_out([item_resource(row) for row in rows], layout), None, total=total))
 
 
+def _items_and_data(call: Call) -> Done:
+    """`clarify.selectItems` of 1.1beta1: items and their data in one answer.
+
+    Sources: Clarify's JavaScript client, and mock answers of PyClarify 0.3. Assumed: `items` is a map by ID. What was
+    not included is null.
+    """
+    for name in call.params.keys() & {"query", "include", "format"}:
+        call.problems.add(name, "not together with items and data")
+    with_items, items = _read_part(call, "items", {"filter", "limit", "skip"})
+    with_data, data = _read_part(call, "data", {"notBefore", "before", "rollup"})
+    most = _MOST_SERIES if with_data else _MOST_ITEMS
+    query = read_query(replace(call, params={"items": items}), default=_DEFAULT_SERIES, most=most, name="items")
+    times = {"$gte": data.get("notBefore"), "$lt": data.get("before")}
+    as_now = {"data": {"filter": {"times": times}, "rollup": data.get("rollup")}}
+    found = Problems()
+    data_query = read_data_query(replace(call, params=as_now, problems=found), data_frame=True)
+    for path, messages in found.messages.items():
+        for message in messages:
+            call.problems.add(_NAMES_BEFORE.get(path, path), message)
+    refuse_if_wrong(call)
+    rows, _ = query.select(list(call.store.items().values()))
+    series: Series = {}
+    for row in rows if with_data else ():
+        series |= _series_of(call, row, data_query)
+    shown = {row.id: _item_before(row) for row in rows}
+    return Done({"items": shown if with_items else None, "data": frame_of(series, -1) if with_data else None})
+
+
+def _read_part(call: Call, name: str, fields: Set[str]) -> tuple[bool, Mapping[str, object]]:
+    """(`include` of a part of the parameters of 1.1beta1, its other fields)."""
+    given = call.params.get(name) or {}
+    if not isinstance(given, dict):
+        call.problems.add(name, "must be an object")
+        return False, {}
+    for field in given.keys() - fields - {"include"}:
+        call.problems.add(f"{name}.{field}", "unknown parameter")
+    include = given.get("include")
+    if include not in (None, True, False):
+        call.problems.add(f"{name}.include", "must be true or false")
+    return include is True, {field: given[field] for field in fields & given.keys()}
+
+
+def _item_before(row: ItemRow) -> dict[str, object]:
+    """The view of an item in 1.1beta1."""
+    attributes = {_NAMES_BEFORE.get(name, name): value for name, value in row.attributes.items()}
+    return {**attributes, "annotations": dict(row.annotations)}
+
+
 def data_frame(call: Call) -> Done:
     """`clarify.dataFrame`: the data of the selected items, as stored or rolled up."""
     # 1.2beta1 refused query.total here; 1.1.2 and 1.2.0 took it.
     with_total = call.version.selector != "1.2beta1"
     query = read_query(call, default=_DEFAULT_SERIES, most=_MOST_SERIES, with_total=with_total)
     data = read_data_query(call, data_frame=True)
-    include = read_include(call, ("item",))
+    include = read_include(call, ITEMS)
     layout = read_format(call, as_list=False)
     refuse_if_wrong(call)
     rows, total = query.select(list(call.store.items().values()))
@@ -92,7 +153,14 @@ METHODS = (
         nickname="select_items",
         aliases=(("clarify.items.select", _NEW),),
         function=select_items,
-        parameters=(Parameter("query"), Parameter("include"), _FORMAT, _INTEGRATION),
+        parameters=(
+            Parameter("query"),
+            Parameter("include"),
+            _FORMAT,
+            _INTEGRATION,
+            Parameter("items", only=_BEFORE),
+            Parameter("data", only=_BEFORE),
+        ),
         rate=10.0,
     ),
     Method(

@@ -7,6 +7,7 @@ command says how they are installed.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
@@ -63,6 +64,14 @@ def _checked(
     return callback
 
 
+class _UserPath(click.Path):
+    """The parameter type of a path. A `~` is the home folder: shells leave `--store=~/file` as it is."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        expanded = os.path.expanduser(value)  # noqa: PTH111 - leaves an unknown ~name as it is
+        return super().convert(expanded, param, ctx)
+
+
 def _take_over(context: click.Context, _parameter: click.Parameter, report: Path | None) -> None:
     """Make the switches that a report has settled the defaults of the options."""
     if report is None:
@@ -97,13 +106,13 @@ def _take_over(context: click.Context, _parameter: click.Parameter, report: Path
 )
 @click.option(
     "--store",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=_UserPath(dir_okay=False, path_type=Path),
     metavar="FILE",
     help="SQLite file that keeps credentials, signals and samples.  [default: memory]",
 )
 @click.option(
     "--credentials-out",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=_UserPath(dir_okay=False, path_type=Path),
     metavar="FILE",
     help="Write a credentials file for clients.  [default: none]",
 )
@@ -122,13 +131,13 @@ def _take_over(context: click.Context, _parameter: click.Parameter, report: Path
 )
 @click.option(
     "--tls-cert",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=_UserPath(dir_okay=False, path_type=Path),
     metavar="FILE",
     help="Serve https with this certificate and its chain, in PEM form; needs --tls-key.  [default: http]",
 )
 @click.option(
     "--tls-key",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=_UserPath(dir_okay=False, path_type=Path),
     metavar="FILE",
     help="The certificate's private key, in PEM form and not encrypted; needs --tls-cert.  [default: http]",
 )
@@ -139,7 +148,7 @@ def _take_over(context: click.Context, _parameter: click.Parameter, report: Path
 )
 @click.option(
     "--like",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=_UserPath(dir_okay=False, path_type=Path),
     metavar="REPORT",
     callback=_take_over,
     is_eager=True,

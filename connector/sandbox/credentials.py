@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import secrets
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
@@ -24,10 +23,7 @@ def write_credentials(path: Path, integration: Integration, *, api_url: str, kin
         user, secret = integration.client_id, integration.client_secret
     else:
         user, secret = integration.id, integration.password
-    created = datetime.fromtimestamp(integration.created_us // 1_000_000, UTC)
-    document = {
-        "name": "sandbox",
-        "createdAt": created.strftime("%Y-%m-%dT%H:%M:%SZ"),
+    document = {  # nothing more: Clarify's Node-RED node refuses a file with other members
         "apiUrl": api_url,
         "integration": integration.id,
         "credentials": {"type": kind, "clientId": user, "clientSecret": secret},

@@ -13,9 +13,9 @@ from typing import Final
 
 from connector.sandbox.data_query import DataQuery, read_data_query
 from connector.sandbox.filters import compile_filter
-from connector.sandbox.formula import Formula, FormulaError, parse
+from connector.sandbox.formula import VARIABLES, Formula, FormulaError, parse
 from connector.sandbox.method import RESOURCE_ID, Call, Done
-from connector.sandbox.queries import read_format, read_include, refuse_if_wrong, selection
+from connector.sandbox.queries import ITEMS, read_format, read_include, refuse_if_wrong, selection
 from connector.sandbox.resources import fields_of, item_resource
 from connector.sandbox.rollups import Rollup, numeric, state_rate, states
 from connector.sandbox.series import gap_us
@@ -72,7 +72,7 @@ def evaluate(call: Call, frame_of: FrameOf) -> Done:
     data = read_data_query(call, data_frame=False)
     if data.rollup is None and not call.problems:
         call.problems.add("data.rollup", "must be set")
-    include = read_include(call, ("item",))
+    include = read_include(call, ITEMS)
     layout = read_format(call, as_list=False)
     aliases: set[str] = set()
     stored = call.store.items()
@@ -87,6 +87,7 @@ def evaluate(call: Call, frame_of: FrameOf) -> Done:
     for wanted in (*items, *groups):
         values[wanted.alias] = _computed(call, wanted, data.rollup, buckets)
     inside = buckets.edges[buckets.first : buckets.end]
+    starts = [start / 1e6 for start, _ in inside]
     seconds = [(end - start) / 1e6 for start, end in inside]
     gaps = {wanted.alias: gap_us(wanted.items[0]) or _LONGEST_GAP for wanted in items}
     for alias, formula in formulas:
@@ -94,7 +95,9 @@ def evaluate(call: Call, frame_of: FrameOf) -> Done:
         def filled(name: str) -> Sequence[float | None]:
             return _gap_filled(values[name], inside, gaps[name])
 
-        values[alias] = formula.evaluate(values, len(inside), bucket_seconds=seconds, gapfill=filled)
+        values[alias] = formula.evaluate(
+            values, len(inside), time_seconds=starts, bucket_seconds=seconds, gapfill=filled
+        )
     series: dict[str, Mapping[int, float]] = {
         alias: {start: value for (start, _), value in zip(inside, found, strict=True) if value is not None}
         for alias, found in values.items()
@@ -199,6 +202,8 @@ def _read_alias(call: Call, entry: Mapping[str, object], path: str, aliases: set
     alias = entry.get("alias")
     if not isinstance(alias, str) or not _ALIAS.fullmatch(alias):
         call.problems.add(f"{path}.alias", "must be a letter or _, then up to 27 letters, digits or _")
+    elif alias in VARIABLES:
+        call.problems.add(f"{path}.alias", "is a name that every formula knows")
     elif alias in aliases:
         call.problems.add(f"{path}.alias", "is used twice")
     aliases.add(str(alias))

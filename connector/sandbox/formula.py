@@ -16,7 +16,8 @@ Assumed, since the page with the whole language is not at hand: the other operat
     || or
 
 The functions in `_FUNCTIONS` are assumed, too: `log` is the natural logarithm, and `round` rounds a half away from
-zero. There are no constants, because any name can be an alias. A missing value makes the result missing, even if `if`,
+zero. `PI` and `time_seconds` are in Clarify's own examples; assumed: `time_seconds` is the start of the bucket, in
+seconds since 1970. These two names cannot be aliases. A missing value makes the result missing, even if `if`,
 `&&` or `||` does not need the value. A division by zero and any other result that is not finite also make the result
 missing.
 """
@@ -55,6 +56,7 @@ class _Token(NamedTuple):
 class _Inputs(NamedTuple):
     series: Mapping[str, Values]
     n: int
+    time_seconds: Sequence[float]
     bucket_seconds: Sequence[float]
     gapfill: Callable[[str], Values]
 
@@ -86,18 +88,20 @@ class Formula:
         series: Mapping[str, Values],
         n: int,
         *,
+        time_seconds: Sequence[float],
         bucket_seconds: Sequence[float],
         gapfill: Callable[[str], Values],
     ) -> list[float | None]:
         """The value of the formula in each of the `n` buckets; None where the value is missing.
 
-        `series` has the values of each name, one for each bucket, and `bucket_seconds` the length of each bucket.
+        `series` has the values of each name, one for each bucket. `time_seconds` has the start of each bucket, in
+        seconds since 1970, and `bucket_seconds` the length of each bucket.
         `gapfill` gives the filled values of a name. Raises FormulaError for a name that is not in `series`.
         """
         unknown = sorted(self.names - series.keys())
         if unknown:
             raise FormulaError(f"there is no {unknown[0]!r}; there are {', '.join(sorted(series)) or 'no names'}")
-        inputs = _Inputs(series, n, bucket_seconds, gapfill)
+        inputs = _Inputs(series, n, time_seconds, bucket_seconds, gapfill)
         columns: list[Values] = []
         for step in self._steps:
             if isinstance(step, _Apply):
@@ -181,6 +185,11 @@ _FUNCTIONS: Final[Mapping[str, tuple[int, int | None, _Function]]] = {
     "if": (3, 3, lambda condition, x, y: x if condition else y),
 }
 _SPECIAL: Final = ("bucket_seconds", "gapfill")
+VARIABLES: Final[Mapping[str, Callable[[_Inputs], Values]]] = {
+    "PI": lambda inputs: [math.pi] * inputs.n,
+    "time_seconds": lambda inputs: inputs.time_seconds,
+}
+"""The names that every formula knows. An alias cannot have such a name."""
 
 _LOOSEST, _BOTH, _NOT, _COMPARISON, _SUM, _PRODUCT = range(1, 7)
 _OPERATORS: Final[Mapping[str, tuple[int, _Function]]] = {
@@ -299,6 +308,8 @@ class _Parser:
             self._steps.append(_constant(token))
         elif self._take("("):
             self._call(token)
+        elif token.text in VARIABLES:
+            self._steps.append(VARIABLES[token.text])
         else:
             self._names.add(token.text)
             self._steps.append(lambda inputs: inputs.series[token.text])

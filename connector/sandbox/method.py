@@ -20,12 +20,20 @@ RESOURCE_ID = re.compile(r"[a-v0-9]{20}")
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """One parameter; `aliases` are its other names, and `since` is the first version that knows it."""
+    """One parameter; `aliases` are its other names, and `since` is the first version that knows it.
+
+    `only` is the one version that knows it; None if later versions know it too.
+    """
 
     name: str
     aliases: tuple[str, ...] = ()
     required: bool = False
     since: str = SELECTORS[0]
+    only: str | None = None
+
+    def is_in(self, version: ApiVersion) -> bool:
+        """Whether this version knows the parameter."""
+        return version.at_least(self.since) if self.only is None else version.selector == self.only
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +87,7 @@ class Method:
         self, given: dict[str, object] | list[object], version: ApiVersion, problems: Problems
     ) -> dict[str, object]:
         """The given values by parameter name; unknown, repeated and missing parameters are added to `problems`."""
-        known = [parameter for parameter in self.parameters if version.at_least(parameter.since)]
+        known = [parameter for parameter in self.parameters if parameter.is_in(version)]
         if isinstance(given, list):
             for index in range(len(known), len(given)):
                 problems.add(str(index), "unknown parameter")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from connector.sandbox.filters import Predicate, compile_filter, known_field, sort_key
 from connector.sandbox.method import Call
@@ -14,6 +14,9 @@ from connector.sandbox.rpc import INVALID_PARAMS, RpcError
 from connector.sandbox.store import ItemRow, SignalRow
 
 RowT = TypeVar("RowT", SignalRow, ItemRow)
+
+ITEMS: Final = ("item", "items")
+"""The names of the items in `include` of the methods that read data. clarify-go's tests send the plural."""
 
 
 @dataclass(frozen=True, slots=True)

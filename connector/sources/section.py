@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 
 from pydantic import Field, field_validator
 
+from connector.brokers.findings import Examination, Look, ok, wrong
 from connector.settings import Destination, Seconds, Section, SourceName
 from connector.sources.subscriptions import Subscription
 
@@ -102,6 +103,18 @@ class SourceSection(Section):
         Raises `ValueError` for settings that the library refuses; the text has the remedy.
         """
         return []
+
+    def examine(self, asked: Examination) -> Look:
+        """Look at what the source reads from, for `doctor`: connect, change nothing, and disturb no other reader.
+
+        The default looks at the files of the section. Waits for at most `asked.seconds` at each step.
+        """
+        for name, path in self.files.items():
+            if path is not None and not path.is_file():
+                yield wrong("file", f"{name}: there is no file {path}", f"correct {name}")
+        if not asked.short:
+            yield ok("source", f"{self.address}: this kind of source has no further looks")
+        return True
 
     def for_worker(self, worker: int) -> Self | None:
         """Returns the section for the worker with this number, from 1; None if this worker does not run the source.

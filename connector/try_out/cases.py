@@ -17,6 +17,7 @@ from connector.config.read import ConfigError, ConfigProblem, line_in, load_yaml
 from connector.formats.catalogue import known_reasons
 from connector.mapping.time.times import parse_time
 from connector.records import Reason
+from connector.settings import at_home
 from connector.sources.file.lines import PAYLOADS, Captured, captured_record
 
 _FILE: Final = "payload_file"
@@ -176,7 +177,7 @@ def load_cases(path: Path) -> CaseFile:
         cases.append(Placed(path, line_in(document, "tests", number), case, records))
     if problems:
         raise ConfigError(path, problems)
-    return CaseFile(path, path.parent / found.config if found.config else None, cases)
+    return CaseFile(path, path.parent / at_home(found.config) if found.config else None, cases)
 
 
 def find_cases(config: Path) -> list[Path]:
@@ -187,7 +188,7 @@ def find_cases(config: Path) -> list[Path]:
     found = []
     for path in sorted(config.parent.glob("*-tests.yaml")):
         named = load_yaml(path, _WHAT).get("config")
-        if named is None or (path.parent / str(named)).resolve() == config.resolve():
+        if named is None or (path.parent / at_home(str(named))).resolve() == config.resolve():
             found.append(path)
     return found
 
@@ -198,7 +199,7 @@ def _record(message: dict[str, Any], folder: Path, now_us: int) -> Captured:
         return captured_record(message, now_us)
     if given := [name for name in PAYLOADS if name in message]:
         raise ValueError(f"either {_FILE} or {given[0]}")
-    path = folder / str(message[_FILE])
+    path = folder / at_home(str(message[_FILE]))
     try:
         content = path.read_bytes()
     except OSError as error:

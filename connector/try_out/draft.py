@@ -28,6 +28,8 @@ from connector.try_out.observed import Observed
 from connector.try_out.shapes import (
     bare_states,
     elements_at,
+    factors_of,
+    fraction_beside,
     items_rule,
     keys_of_times,
     numbers_of,
@@ -47,7 +49,9 @@ WITH_LINE_TIMES: Final = ("influx", "prometheus", "graphite")
 """The formats whose documents have the times of their lines."""
 _ANY_SOURCE: Final = {"type": "mqtt", "url": "mqtts://broker.example.com", "topics": ["#"]}
 _TEXTS: Final = ("number_with_unit", "decimal_comma")
-_SAID: Final = ("quality_not_read", "time_not_read", "items_named_by_guess", "local_time", "time_in_key")
+_SAID: Final = (
+    "quality_not_read", "time_not_read", "items_named_by_guess", "items_by_place", "local_time", "time_in_key",
+)  # fmt: skip
 _DECIMAL_COMMA: Final = re.compile(r"[+-]?\d+,\d+")
 _METER_TIME: Final = re.compile(r"\d{12}[SW]", re.ASCII)
 
@@ -159,7 +163,7 @@ def _rule(group: TopicGroup, knows: Mapping[str, Collection[str]]) -> DraftRule:
         rule.notes.append(f"{vendor.name} publishes like this")
     _decoding(rule, knows)
     decodes = _decoding_fields(rule)
-    if decodes or group.kind[0] in ("json", "ndjson", "messagepack", "cbor"):
+    if decodes or group.kind[0] in ("json", "ndjson", "messagepack", "cbor", "key_value"):
         _shaping(rule)
     if not decodes and group.kind[0] in ("state", "text", "json"):
         _stating(rule)
@@ -338,6 +342,11 @@ def _shaping(rule: DraftRule) -> None:
         assert isinstance(named, dict)  # noqa: S101 - set above, if at all
         named.update(numbers)
         rule.notes.append(f"numbers in the text of {', '.join(numbers)}")
+        if limited := [path for path, settings in numbers.items() if "limit" in settings]:
+            rule.notes.append(f"limits such as <0.05 in {', '.join(limited)} are stored as values; or limit: signal")
+    if items is None and (scale := factors_of(documents)) is not None:
+        rule.settings["scale"] = scale
+        rule.notes.append("the fields NAME_SF have the power of ten of the values, as in SunSpec")
     joined = time_in_two_fields(documents)
     if joined is not None:
         rule.settings["time"] = joined
@@ -358,6 +367,10 @@ def _timing(rule: DraftRule) -> None:
         return
     if not found.known:
         rule.settings["time"] = found.path
+    if found.unit == "epoch in seconds" and (fraction := fraction_beside(documents, found.path)) is not None:
+        rule.settings["time"] = {"field": found.path, "plus": {"path": fraction[0], "unit": fraction[1]}}
+        rule.notes.append(f"the time is in two fields, {found.path} and {fraction[0]}")
+        return
     path = parse_path(found.path)
     texts = [text for document in documents if (text := path.find(document)) is not MISSING]
     written = written_time(texts, record.received_us or record.time_us)
@@ -407,6 +420,7 @@ def _try(drafted: Draft) -> dict[int, _Tried]:
     source = config.sources[0].name
     tried = [_Tried() for _ in drafted.rules]
     for own, rule in enumerate(drafted.rules):
+        told: set[str] = set()
         for record in (record for seen in rule.group.topics for record in seen.records):
             mapped = mapping.map(source, record)
             taken = next((took for took, _ in mapping.shares(source, record, mapped) if took is not None), None)
@@ -414,6 +428,9 @@ def _try(drafted: Draft) -> dict[int, _Tried]:
             tried[number].took += 1
             if number != own:
                 tried[own].elsewhere[id(drafted.rules[number])] = None
+            if mapped.samples or mapped.rejects or mapped.why == "metadata":
+                told.add(record.topic)
+            tried[own].silent[record.topic] = None
             tried[number].nothing_by_design += mapped.why in ("null", "unavailable")
             tried[number].shared = tried[number].shared or mapping.shared(source, record.topic)
             tried[number].inputs.update(dict.fromkeys(input_id for input_id, _, _ in mapped.samples))
@@ -421,6 +438,8 @@ def _try(drafted: Draft) -> dict[int, _Tried]:
                 tried[number].reason = tried[number].reason or mapped.rejects[0].message
             tried[number].observed += mapping.observations
             mapping.observations.clear()
+        for topic in told:
+            tried[own].silent.pop(topic, None)
     return {id(rule): found for rule, found in zip(drafted.rules, tried, strict=True)}
 
 
@@ -437,6 +456,19 @@ def _conclude(drafted: Draft, tried: Mapping[int, _Tried]) -> None:
             listed = ", ".join(map(str, sorted(numbers[other] for other in found.elsewhere)))
             rule.notes.append(f"some topics of this kind are taken by rule {listed}, which stands before this rule")
         rule.notes += [f"CAREFUL: {one.text}; {one.remedy}" for one in found.observed if one.kind in _SAID]
+        if (
+            place := next((one for one in found.inputs if one.endswith(".2")), None)
+        ) and "iterate" not in rule.settings:
+            rule.notes.append(
+                f"CAREFUL: each place of a list becomes a signal, such as {place!r}; if the list has readings one "
+                "after the other, or bytes, docs/mapping.md has the rule (parallel with time.step; decode)"
+            )
+        if found.silent and "preset" in rule.settings:
+            rule.notes.append(
+                f"{'' if found.inputs else 'CAREFUL: '}the preset takes no value from the messages of "
+                f"{len(found.silent)} {'topic' if len(found.silent) == 1 else 'topics'}, such as "
+                f"{next(iter(found.silent))}; if they have values that you want, write a rule for them above this rule"
+            )
         if found.reason is not None:
             rule.notes.append(f"{'some' if found.inputs else 'all'} data is rejected: {found.reason}")
 
@@ -449,6 +481,8 @@ class _Tried:
     nothing_by_design: int = 0
     """The number of messages without a value, by design of the device: null, an empty list."""
     inputs: dict[str, None] = field(default_factory=dict)
+    silent: dict[str, None] = field(default_factory=dict)
+    """The topics whose messages gave neither samples nor rejects."""
     reason: str | None = None
     shared: SharedTopic | None = None
     """The fields that distinguish devices on a shared topic of the rule; None if no topic is shared."""

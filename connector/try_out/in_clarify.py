@@ -20,7 +20,7 @@ from connector.clarify import (
 from connector.clarify.query import Filter, In
 from connector.config.model import Config
 from connector.metadata.book import read_saved_signals
-from connector.metadata.signals import as_saved
+from connector.metadata.signals import as_saved, save_changes
 from connector.records import SignalMetadata, at_integration, of_integration
 
 _PER_QUERY: Final = 500
@@ -129,9 +129,5 @@ def _already_saved(config: Config, integration: str) -> Mapping[str, str]:
 
 
 def _changes(signal: SignalResource, wanted: SignalInfo) -> list[Change]:
-    """Returns the attributes that a save would change. A save merges annotations, so annotations are not compared."""
-    now, then = signal.attributes.model_dump(by_alias=True), wanted.to_wire()
-    then.pop("annotations", None)
-    return [
-        Change(name, now.get(name), after) for name, after in then.items() if (now.get(name) or None) != (after or None)
-    ]
+    changed = save_changes(signal.attributes.model_dump(by_alias=True), wanted)
+    return [Change(name, before, after) for name, (before, after) in changed.items()]

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from pathlib import Path
+from pathlib import Path as File
 
 import orjson
 
@@ -17,6 +17,7 @@ from connector.mapping.documents.places import shown
 from connector.mapping.mapper import RuleShare
 from connector.mapping.observations import Observation
 from connector.mapping.plans import FOUND
+from connector.mapping.rules.paths import Path, parse_path
 from connector.mapping.signals.input_ids import Collision, Origin
 from connector.mapping.signals.shared_topics import SharedTopic
 from connector.mapping.tags.told import told
@@ -44,7 +45,7 @@ class TriedMapping:
 
     def __init__(
         self,
-        file: Path,
+        file: File,
         config: Config,
         lines: Sequence[int],
         claims: Mapping[str, Origin],
@@ -74,7 +75,7 @@ class TriedMapping:
         """The observations of the mapping about the messages."""
 
     @classmethod
-    def load(cls, file: Path, *, without_secrets: bool = True, learns_tags: bool = False) -> TriedMapping:
+    def load(cls, file: File, *, without_secrets: bool = True, learns_tags: bool = False) -> TriedMapping:
         """Returns the mapping of a configuration file. Raises `ConfigError`, and `TagListError` for a bad tag list.
 
         The mapping knows the input IDs that a connector on this machine has given out so far.
@@ -85,6 +86,17 @@ class TriedMapping:
     def tag_notices(self) -> list[Observation]:
         """Returns the observations about the tag lists, after all records were mapped."""
         return [found for used in self.tag_lists for found in told(used, judges_rows=True)]
+
+    def values_not_found(self) -> Iterator[tuple[RuleAt, str, str]]:
+        """Yields (rule, name, path) of the values that rules name, and that no record had, after all records."""
+        paths = self._mapper.paths_with_input()
+        for number, section in enumerate(self.config.mapping.rules):
+            seen = paths.get(number, set())
+            for name, value in section.values.items() if seen else ():
+                path = Path(name, tuple(name.split("."))) if value.path is None else parse_path(value.path)
+                at = path.dotted if path.plain else name
+                if at and not value.skip and not any(one == at or one.startswith(f"{at}.") for one in seen):
+                    yield self.rules[number], name, at
 
     def windows(self) -> Windows:
         """Returns the windows for down-sampling: as in the connector, but without samples sent before."""

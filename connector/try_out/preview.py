@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Final
@@ -160,7 +161,20 @@ class Preview:
 
     def notices(self) -> list[Observation]:
         """Returns all that a person should look at, after the last record."""
-        return [*self.mapping.observations, *self.clock_notices(), *self.mapping.tag_notices()]
+        return [*self.mapping.observations, *self.clock_notices(), *self.mapping.tag_notices(), *self._not_found()]
+
+    def _not_found(self) -> Iterator[Observation]:
+        """Yields a notice for each value that a rule names, and that none of its messages had."""
+        rejected = {(group.rule.number, group.path) for group in self.rejects.values() if group.rule is not None}
+        for rule, name, path in self.mapping.values_not_found():
+            if (rule.number, path) not in rejected:
+                yield Observation(
+                    "value_not_found",
+                    "",
+                    f"{rule}: {name}",
+                    f"no message gave a value {name!r}, which {rule} names; its settings are used for nothing",
+                    "compare its path with the column identity of the signals, which is the path of each value",
+                )
 
     def clock_notices(self) -> list[Observation]:
         """Returns a notice for each topic whose times differ from the arrival by hours, like times without a zone."""

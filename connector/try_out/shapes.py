@@ -10,7 +10,7 @@ from connector.mapping.documents.field_names import meaning
 from connector.mapping.documents.item_names import name_elements
 from connector.mapping.rules.compiler.values import conversion_of
 from connector.mapping.rules.signal_fields import SignalFields
-from connector.mapping.rules.values import DECIMAL_TEXT, Conversion, ValueRejectedError
+from connector.mapping.rules.values import DECIMAL_TEXT, LIMIT, Conversion, ValueRejectedError
 from connector.mapping.time.times import is_possible_time_name, is_time_name, looks_like_moment, looks_like_time
 from connector.mapping.time.zones import TimeError, zone_of
 
@@ -34,6 +34,11 @@ _WRITTEN: Final[tuple[tuple[re.Pattern[str], Mapping[str, object]], ...]] = (
     (re.compile(r"^[+-]?(P|\d+\s*(d|T|\.\d\d:))", re.ASCII), {"number": "duration"}),
 )
 """(texts that are nothing else, the settings that read them); `08:00:00` may be a time of day, and is not here."""
+_FRACTIONS: Final = {
+    "nanosec": "ns", "nsec": "ns", "nanos": "ns", "nanoseconds": "ns", "usec": "us", "micros": "us",
+    "microseconds": "us", "millis": "ms", "msec": "ms", "milliseconds": "ms",
+}  # fmt: skip
+_PARTS: Final = {"ns": 10**9, "us": 10**6, "ms": 1000}
 
 
 def items_rule(documents: Sequence[object]) -> dict[str, object] | None:
@@ -140,12 +145,37 @@ def numbers_of(documents: Sequence[object]) -> dict[str, dict[str, object]]:
         plain = [text for text in texts if DECIMAL_TEXT.fullmatch(text)]
         if len(plain) == len(texts) or (any("." in text for text in plain) and any("," in text for text in texts)):
             continue  # numbers already; or 1.234 beside 1.234,5, where the dot is before the thousands
-        for certain, settings in _WRITTEN:
-            conversion = conversion_of(SignalFields.model_validate(settings), None)
-            if conversion is not None and all(map(certain.search, texts)) and _reads_all(conversion, texts):
-                found[path] = dict(settings)
+        values = [limit[2] if (limit := LIMIT.fullmatch(text)) else text for text in texts]
+        limits: dict[str, object] = {} if values == texts else {"limit": "value"}
+        for certain, settings in (*_WRITTEN, *([(DECIMAL_TEXT, {})] if limits else [])):
+            conversion = conversion_of(SignalFields.model_validate({**settings, **limits}), None)
+            if conversion is not None and all(map(certain.search, values)) and _reads_all(conversion, texts):
+                found[path] = {**settings, **limits}
                 break
     return found
+
+
+def factors_of(documents: Sequence[object]) -> dict[str, object] | None:
+    """Returns the `scale` for powers of ten beside their numbers, named as in SunSpec: `W` and `W_SF`; else None."""
+    objects = [document for document in documents if isinstance(document, dict)]
+    factors = [
+        {key for key, value in one.items() if key.endswith("_SF") and type(value) is int and key[:-3] in one}
+        for one in objects
+    ]
+    if not factors or len(objects) < len(documents) or not all(factors):
+        return None
+    numbers = ({key for key, value in one.items() if type(value) in (int, float)} for one in objects)
+    lacks = any({f"{key}_SF" for key in found - known} - known for found, known in zip(numbers, factors, strict=True))
+    return {"path": "{path}_SF", "power_of_ten": True, **({"default": 0} if lacks else {})}
+
+
+def fraction_beside(documents: Sequence[object], path: str) -> tuple[str, str] | None:
+    """Returns (key, unit) of the fraction of a second beside the time at `path`; None if there is none."""
+    for key, unit in _FRACTIONS.items() if "." not in path else ():
+        found = [document.get(key) for document in documents if isinstance(document, dict)]
+        if found and all(type(value) is int and 0 <= value < _PARTS[unit] for value in found):
+            return key, unit
+    return None
 
 
 def _reads_all(conversion: Conversion, texts: list[str]) -> bool:

@@ -51,6 +51,7 @@ _DELIMITERS: Final = (";", "\t", ",")
 """The order counts: if another delimiter divides all rows, a comma belongs to a decimal number or to a text."""
 _LINES_LOOKED_AT: Final = 20
 _LONGEST_LINE: Final = 4096
+_WITH_UNIT: Final = re.compile(r"[+-]?\d+(?:[.,]\d+)?\s?(?:°[CF]?|%|[A-Za-zµΩ]{1,3})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +203,10 @@ def _key_value(lines: list[str]) -> Sniffed | None:
 
 
 def _has_number(document: object) -> bool:
-    return isinstance(document, dict) and any(type(value) in (int, float) for value in document.values())
+    return isinstance(document, dict) and any(
+        type(value) in (int, float) or (type(value) is str and _WITH_UNIT.fullmatch(value) is not None)
+        for value in document.values()
+    )
 
 
 def _read(section: FormatSection, content: bytes) -> Sniffed | None:

@@ -20,6 +20,8 @@ from typing import Final, Self
 CONNECT, CONNACK, PUBLISH, PUBACK, PUBREC, PUBREL, PUBCOMP = 1, 2, 3, 4, 5, 6, 7
 SUBSCRIBE, SUBACK, UNSUBSCRIBE, UNSUBACK, PINGREQ, PINGRESP, DISCONNECT, AUTH = 8, 9, 10, 11, 12, 13, 14, 15
 
+_TLS = b"\x16\x03"
+"""The beginning of TLS, which is no packet of MQTT: a client asks whether the port speaks TLS."""
 _PATIENCE: Final = 60.0
 _KEPT: Final = 100_000
 """Packets of a client that are kept for the test; later ones are read and forgotten."""
@@ -221,7 +223,7 @@ class Session:
             except OSError:
                 data = b""
             with self._news:
-                if not data:
+                if not data or (data.startswith(_TLS) and not self.received):
                     self.closed.set()
                     self._news.notify_all()
                     return

@@ -1,4 +1,4 @@
-// Clarify's own JavaScript client inserts samples and saves signals; what it got is printed as JSON.
+// Clarify's own JavaScript client inserts samples, saves signals and selects items; what it got is printed as JSON.
 // Usage: node insert.mjs CREDENTIALS-FILE SUFFIX-OF-THE-INPUTS
 
 import { readFile } from "node:fs/promises";
@@ -25,6 +25,10 @@ const inserted = await client.insert({
 const refused = await client
   .insert({ data: { times: ["yesterday"], series: { [number]: [1] } } })
   .catch((error) => ({ name: error.name, code: error.code, type: error.type, message: error.message }));
+const selected = await client.selectItems({
+  items: { include: true, filter: { name: `Flow ${suffix}` } },
+  data: { include: true, notBefore: new Date("2026-05-01T12:00:00Z"), before: new Date("2026-05-02"), rollup: null },
+});
 client.agent.destroy(); // it keeps connections alive, and with them this process
 
-console.log(JSON.stringify({ saved, inserted, refused }));
+console.log(JSON.stringify({ saved, inserted, refused, selected }));

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from connector.clarify import ArgumentError, ClarifyError, Client, Credentials
 from connector.clarify.validation import broken_rules
 from connector.commands.integration import INTEGRATION, integration_in
+from connector.terminal.paths import UserPath
 
 if TYPE_CHECKING:
     from connector.delivery.section import ClarifySection
@@ -42,24 +43,53 @@ def reaches_clarify(command: F) -> F:
         allow_insecure: bool,
         **more: object,
     ) -> object:
-        if integration is not None and config_file is None:
-            raise click.UsageError("--integration is a name in a configuration: add --config CONFIG")
-        with _one_line_errors():
-            if config_file is not None:
-                section = _section(config_file, integration)
-                credentials, ca_file = str(section.credentials), ca_file or section.ca_file
-                allow_insecure = allow_insecure or section.allow_insecure
-            credentials = credentials or os.environ.get(_VARIABLE)
-            if credentials is None:
-                raise click.UsageError(
-                    f"name the credentials file: --credentials FILE, or {_VARIABLE} in the environment; or name a "
-                    "configuration: --config CONFIG"
-                )
-            loaded = Credentials.load(credentials, allow_insecure=allow_insecure)
-            with Client(loaded, api_version, verify=ca_file) as client:
-                return command(client=client, **more)
+        with clarify_client(
+            credentials,
+            ca_file,
+            api_version,
+            allow_insecure=allow_insecure,
+            config_file=config_file,
+            integration=integration,
+        ) as client:
+            return command(client=client, **more)
 
-    decorated: Any = run
+    decorated: Any = connection_options(run)
+    result: F = decorated
+    return result
+
+
+@contextmanager
+def clarify_client(
+    credentials: str | None,
+    ca_file: Path | None,
+    api_version: str,
+    *,
+    allow_insecure: bool,
+    config_file: Path | None = None,
+    integration: str | None = None,
+) -> Iterator[Client]:
+    """Yield the client that the options describe; errors are those of `one_line_errors`."""
+    if integration is not None and config_file is None:
+        raise click.UsageError("--integration is a name in a configuration: add --config CONFIG")
+    with one_line_errors():
+        if config_file is not None:
+            section = _section(config_file, integration)
+            credentials, ca_file = str(section.credentials), ca_file or section.ca_file
+            allow_insecure = allow_insecure or section.allow_insecure
+        credentials = credentials or os.environ.get(_VARIABLE)
+        if credentials is None:
+            raise click.UsageError(
+                f"name the credentials file: --credentials FILE, or {_VARIABLE} in the environment; or name a "
+                "configuration: --config CONFIG"
+            )
+        loaded = Credentials.load(credentials, allow_insecure=allow_insecure)
+        with Client(loaded, api_version, verify=ca_file) as client:
+            yield client
+
+
+def connection_options(command: F) -> F:
+    """Add the options for reaching Clarify: the command gets the arguments of `clarify_client`."""
+    decorated: Any = command
     for option in (
         click.option(
             "--allow-insecure",
@@ -68,7 +98,7 @@ def reaches_clarify(command: F) -> F:
         ),
         click.option("--api-version", default="1.1", show_default=True, help="Version of the Clarify API."),
         click.option(
-            "--ca-file", type=click.Path(path_type=Path, exists=True), help="PEM file of the certificates to trust."
+            "--ca-file", type=UserPath(path_type=Path, exists=True), help="PEM file of the certificates to trust."
         ),
         INTEGRATION,
         click.option(
@@ -98,7 +128,8 @@ def _section(config_file: Path, integration: str | None) -> ClarifySection:
 
 
 @contextmanager
-def _one_line_errors() -> Iterator[None]:
+def one_line_errors() -> Iterator[None]:
+    """Turn an error that a person can mend into one line on the terminal."""
     try:
         yield
     except BrokenPipeError:  # the reader has closed the pipe of the output

@@ -18,6 +18,8 @@ from connector.commands.clarify.connection import reaches_clarify
 from connector.commands.clarify.filters import both, read_filter, read_limit, with_filters
 from connector.commands.clarify.plot import draw, write_png
 from connector.commands.clarify.times import ZoneParameter, read_moment_option
+from connector.settings import at_home
+from connector.terminal.paths import UserPath
 from connector.terminal.progress import watched
 from connector.terminal.tables import write_csv, write_json, write_table
 from connector.terminal.text import say, say_text
@@ -52,7 +54,7 @@ _ON_TERMINAL: Final = "-"
 @click.option("--format", "layout", type=click.Choice(("table", "csv", "json")), default="table", show_default=True)
 @click.option(
     "--output",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=UserPath(path_type=Path, dir_okay=False),
     help="Write to this file instead of the standard output.",
 )
 @click.option(
@@ -112,7 +114,7 @@ def _write(frame: DataFrame, layout: str, out: TextIO) -> None:
 
 def _plot(charts: Sequence[Chart], where: str, output: Path | None) -> None:
     if where != _ON_TERMINAL:
-        write_png(charts, Path(where))
+        write_png(charts, at_home(where))
         say(f"{where} written", err=True)
         return
     text = draw(charts, min(shutil.get_terminal_size().columns, 120))

@@ -25,13 +25,21 @@ def read_time(text: str, zone: ZoneInfo | None) -> int:
     the time has no zone and `zone` is None, and if the time does not exist or exists twice as clocks are changed.
     """
     if _NUMBER.fullmatch(text):
-        if _is_compact(text):
+        if is_compact(text):
             raise ValueError(f"{text!r} can be a date or a number since 1970: write a date as 2026-05-01")
         return iso8601.read(float(text) if "." in text or "e" in text.lower() else int(text))
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
         raise ValueError(f"{_shown(text)} is no time such as 2026-05-01T06:00:00Z or 1777615200") from None
+    return at_zone(moment, zone, text)
+
+
+def at_zone(moment: datetime, zone: ZoneInfo | None, text: str) -> int:
+    """Return the µs since 1970 of a time; a time without a zone is in `zone`. Raises ValueError as `read_time`.
+
+    `text` is the time as it was written, for errors.
+    """
     if moment.tzinfo is None:
         if zone is None:
             raise ValueError(f"{text!r} has no time zone: add a zone, such as Z, or use --time-zone")
@@ -56,12 +64,13 @@ def read_moment(text: str, zone: ZoneInfo | None, now: datetime) -> int:
 def _number_or_text(text: str) -> float | str:
     if not _NUMBER.fullmatch(text):
         return text
-    if _is_compact(text):
+    if is_compact(text):
         raise ValueError(f"{text!r} can be a date or a number since 1970: write a date as 2026-05-01")
     return float(text)
 
 
-def _is_compact(text: str) -> bool:
+def is_compact(text: str) -> bool:
+    """Return whether a text is a date without separators, such as 20260501, which can also be a number since 1970."""
     form = _COMPACT.get(len(text))
     if form is None or not text.startswith(("19", "20")):
         return False

@@ -23,6 +23,7 @@ from connector.commands.integration import integration_in
 from connector.dead_letters.as_json import as_object
 from connector.dead_letters.letter import DeadLetter, time_text
 from connector.dead_letters.store import Told
+from connector.terminal.paths import UserPath
 from connector.terminal.progress import progress_is_shown
 from connector.terminal.tables import FORMATS, write_csv, write_json, write_table
 from connector.terminal.text import say, say_json
@@ -82,10 +83,10 @@ def _selecting(command: _F) -> _F:
     return command
 
 
-_CONFIG = click.argument("config", type=click.Path(path_type=Path, dir_okay=False))
+_CONFIG = click.argument("config", type=UserPath(path_type=Path, dir_okay=False))
 _FROM_FILE = click.option(
     "--from-file",
-    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    type=UserPath(path_type=Path, dir_okay=False, exists=True),
     help="Read letters from this file, one JSON object in each line (as mosquitto_sub prints letters).",
 )
 

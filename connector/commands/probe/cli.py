@@ -16,6 +16,7 @@ from connector.commands.probe import apply, report
 from connector.commands.probe.answers import Question
 from connector.commands.probe.line import HttpLine
 from connector.commands.probe.run import QUESTIONS, Plan, Probe, plan
+from connector.terminal.paths import UserPath
 from connector.terminal.progress import progress_is_shown
 from connector.terminal.text import say, say_text, shown
 
@@ -34,14 +35,12 @@ _INTERRUPTED: Final = 130
               help="Do not begin if more requests may be needed.")  # fmt: skip
 @click.option("--max-signals", type=click.IntRange(1), default=20, show_default=True,
               help="Do not begin if more signals may be made.")  # fmt: skip
-@click.option(
-    "--output", type=click.Path(path_type=Path, dir_okay=False), help="Write the report to this file, as JSON."
-)
-@click.option("--from", "earlier", type=click.Path(path_type=Path, dir_okay=False), metavar="REPORT",
+@click.option("--output", type=UserPath(path_type=Path, dir_okay=False), help="Write the report to this file, as JSON.")
+@click.option("--from", "earlier", type=UserPath(path_type=Path, dir_okay=False), metavar="REPORT",
               help="Ask Clarify nothing: use this report, with --apply.")  # fmt: skip
-@click.option("--apply", "config", type=click.Path(path_type=Path, dir_okay=False), metavar="CONFIG",
+@click.option("--apply", "config", type=UserPath(path_type=Path, dir_okay=False), metavar="CONFIG",
               help="Write the settings that follow into this configuration, after showing the difference.")  # fmt: skip
-@click.option("--ca-file", type=click.Path(path_type=Path, exists=True), help="PEM file of the certificates to trust.")
+@click.option("--ca-file", type=UserPath(path_type=Path, exists=True), help="PEM file of the certificates to trust.")
 @click.option("--allow-insecure", is_flag=True, help="Accept credentials with an http:// address of another machine.")
 def probe(credentials: str | None, dry_run: bool, yes: bool, skip: Sequence[str], prefix: str | None,
           second: str | None, max_requests: int, max_signals: int, output: Path | None, earlier: Path | None,

@@ -17,6 +17,7 @@ from connector.commands.try_out.options import duration_option, errors_for_peopl
 from connector.config.read import load_config
 from connector.sources.file.lines import capture_line
 from connector.state.files import open_output
+from connector.terminal.paths import UserPath
 from connector.terminal.text import say, say_text
 from connector.try_out.address import Addressed, parse_address
 from connector.try_out.capture import STDIN, Taken
@@ -37,7 +38,7 @@ _MOST_FILTERS: Final = 100
     "--input",
     "input_",
     metavar="CAPTURE",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False, allow_dash=True),
+    type=UserPath(path_type=Path, exists=True, dir_okay=False, allow_dash=True),
     help="Read a capture of `record` instead of listening.",
 )
 @click.option("--from-beginning", is_flag=True, help="For Kafka: read all stored records instead of only new records.")
@@ -46,20 +47,20 @@ _MOST_FILTERS: Final = 100
     metavar="FILE",
     default="connector.yaml",
     show_default=True,
-    type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
+    type=UserPath(path_type=Path, dir_okay=False, allow_dash=True),
     help="File to write; - is the standard output.",
 )
 @click.option(
     "--save",
     metavar="CAPTURE",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=UserPath(path_type=Path, dir_okay=False),
     help="Also write the messages to this capture file.",
 )
 @click.option("--force", is_flag=True, help="Replace FILE and CAPTURE if they exist.")
 @click.option(
     "--username", help="User of the broker. The password is MQTT_PASSWORD or KAFKA_PASSWORD in the environment."
 )
-@click.option("--ca-file", type=click.Path(exists=True, dir_okay=False), help="Certificate authority of the broker.")
+@click.option("--ca-file", type=UserPath(exists=True, dir_okay=False), help="Certificate authority of the broker.")
 @click.option("--protocol", type=click.Choice(["5", "3.1.1"]), help="MQTT version.  [5]")
 @click.option(
     "--mechanism",

@@ -17,11 +17,12 @@ from pydantic import TypeAdapter, ValidationError
 from connector.observe.logs import configure_logs
 from connector.settings import Seconds
 from connector.sources.section import SourceSection
+from connector.terminal.paths import UserPath
 from connector.terminal.text import say, shown
 from connector.try_out.capture import Taken, capture_size, read_capture
 from connector.try_out.live import listen, taps
 
-CONFIG = click.argument("config", type=click.Path(path_type=Path, dir_okay=False))
+CONFIG = click.argument("config", type=UserPath(path_type=Path, dir_okay=False))
 
 
 _SECONDS: Final[TypeAdapter[float]] = TypeAdapter(Seconds)

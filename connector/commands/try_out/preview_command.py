@@ -11,6 +11,7 @@ import click
 
 from connector.commands.integration import INTEGRATION, integration_in
 from connector.commands.try_out.options import CONFIG, duration_option, errors_for_people, from_capture, from_sources
+from connector.terminal.paths import UserPath
 from connector.terminal.tables import write_json
 from connector.try_out.comparison import compare
 from connector.try_out.in_clarify import InClarify, compare_with_clarify
@@ -29,7 +30,7 @@ _SERIES: Final = 50
     "--input",
     "input_",
     metavar="FILE",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False, allow_dash=True),
+    type=UserPath(path_type=Path, exists=True, dir_okay=False, allow_dash=True),
     help="Read a capture of `record`; - is the standard input.",
 )
 @click.option("--topic", help="Topic of all lines of FILE, if each line is only a payload.")
@@ -44,7 +45,7 @@ _SERIES: Final = 50
     "--compare",
     "other",
     metavar="OTHER.yaml",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=UserPath(path_type=Path, dir_okay=False),
     help="Compare with this configuration: show new input IDs, and input IDs that would get no more data.",
 )
 @click.option("--json", "as_json_", is_flag=True, help="Print one JSON object instead of tables.")

@@ -15,13 +15,14 @@ from connector.config.read import load_config
 from connector.sources.file.lines import capture_line
 from connector.sources.tap import TapError
 from connector.state.files import open_output
+from connector.terminal.paths import UserPath
 from connector.terminal.text import harmless_json, say
 from connector.try_out.capture import STDIN
 
 
 @click.command()
 @CONFIG
-@click.argument("file", type=click.Path(path_type=Path, dir_okay=False, allow_dash=True))
+@click.argument("file", type=UserPath(path_type=Path, dir_okay=False, allow_dash=True))
 @click.option(
     "--for", "seconds", metavar="DURATION", callback=duration_option, help="Listen for this long, such as 30s."
 )

@@ -14,6 +14,7 @@ from connector.commands.try_out.options import CONFIG
 from connector.config.read import load_config, rule_lines
 from connector.formats.format import SchemaUnavailableError
 from connector.observe.logs import configure_logs
+from connector.terminal.paths import UserPath
 from connector.terminal.tables import write_json
 from connector.terminal.text import shown, write_line
 from connector.try_out.cases import find_cases, load_cases
@@ -33,10 +34,10 @@ class _CannotRunError(click.ClickException):
 
 @click.command()
 @CONFIG
-@click.argument("tests", metavar="[TESTS.yaml]...", nargs=-1, type=click.Path(path_type=Path, dir_okay=False))
+@click.argument("tests", metavar="[TESTS.yaml]...", nargs=-1, type=UserPath(path_type=Path, dir_okay=False))
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
 @click.option(
-    "--junit", type=click.Path(path_type=Path, dir_okay=False), help="Also write a JUnit XML report to this file."
+    "--junit", type=UserPath(path_type=Path, dir_okay=False), help="Also write a JUnit XML report to this file."
 )
 @click.option("-v", "--verbose", is_flag=True, help="Also name the tests that pass.")
 def test(config: Path, tests: tuple[Path, ...], as_json: bool, junit: Path | None, verbose: bool) -> None:

@@ -16,6 +16,7 @@ from connector.commands.try_out.options import CONFIG, duration_option, errors_f
 from connector.formats.format import SchemaUnavailableError
 from connector.mapping.tags.source import TagListInUse
 from connector.mapping.tags.written import NewTag, may_be_written, with_rows
+from connector.terminal.paths import UserPath
 from connector.terminal.text import say
 from connector.try_out.capture import Taken
 from connector.try_out.mapping import TriedMapping
@@ -29,7 +30,7 @@ _SEPARATORS: Final = {"semicolon": ";", "comma": ",", "tab": "\t", "pipe": "|"}
     "--from",
     "capture",
     metavar="CAPTURE",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False, allow_dash=True),
+    type=UserPath(path_type=Path, exists=True, dir_okay=False, allow_dash=True),
     help="Read a capture of `record`; - is the standard input.",
 )
 @click.option("--topic", help="Topic of all lines of CAPTURE, if each line is only a payload.")

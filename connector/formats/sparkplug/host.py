@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from connector.formats.format import PayloadError
-from connector.formats.sparkplug.births import MetricTable
+from connector.formats.sparkplug.births import MetricBirth, MetricTable
 from connector.formats.sparkplug.lifecycle import Lifecycle
 from connector.formats.sparkplug.messages import Payload
 from connector.formats.sparkplug.nodes import (
@@ -98,6 +98,11 @@ class Host:
     def take_changes(self) -> list[TimelineChange]:
         """The changes since the last call, to be stored before any message heard until now is committed."""
         return self._nodes.take_changes()
+
+    def last_birth(self, topic_text: str, path: str) -> MetricBirth | None:
+        """The last birth of a metric that is remembered; None if there is none. `topic_text` is a topic of its data."""
+        topic = self._topics.get(topic_text) or self._topic(topic_text)
+        return self._nodes.last_birth(Owner(topic.group, topic.node, topic.device), path)
 
     # -- one message ------------------------------------------------------------------------------
 

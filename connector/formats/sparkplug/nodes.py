@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from connector.formats.format import PayloadError
-from connector.formats.sparkplug.births import MetricTable
+from connector.formats.sparkplug.births import MetricBirth, MetricTable
 from connector.formats.sparkplug.sequence import SequenceNumbers
 from connector.formats.sparkplug.timeline import Epoch, Timeline, latest
 from connector.formats.sparkplug.topic import Owner, Topic
@@ -201,6 +201,14 @@ class Nodes:
                 f"{self._owners} nodes and devices with {self._metrics} metrics are remembered; with {metrics} more "
                 f"there would be too many (at most {limits.max_owners} and {limits.max_metrics})",
             )
+
+    def last_birth(self, owner: Owner, path: str) -> MetricBirth | None:
+        """The last birth of a metric that is remembered, also of a dead node or device; None if there is none."""
+        timeline = self._timeline(owner)
+        for epoch in reversed(timeline.epochs if timeline is not None else ()):
+            if epoch.table is not None and (known := epoch.table.metrics.get(path)) is not None:
+                return known.birth
+        return None
 
     # -- details ----------------------------------------------------------------------------------
 

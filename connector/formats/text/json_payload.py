@@ -118,7 +118,7 @@ def _second_look(
         else:
             tolerated.add("lenient")
             return document
-    advice = "" if lenient or len(text) > _MOST_LOOKED_AT else _advice(text)
+    advice = "" if len(text) > _MOST_LOOKED_AT else _advice(text)
     raise PayloadError(Reason.INVALID_JSON, f"not JSON: {error}; it begins {_excerpt(text)}{advice}") from None
 
 

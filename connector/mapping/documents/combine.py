@@ -28,6 +28,8 @@ from connector.records import Reason, Reject
 
 LIMIT_SIGNAL: Final = "_limit"
 """The end of the name of a signal that marks limits."""
+BARE: Final = "(value)"
+"""The key of a payload that is a number itself, beside the mark of its limit."""
 _BETWEEN_WORDS: Final = re.compile(r"[\s,;\[\]]+")
 _WORD_TEXT: Final = re.compile(r"-?\d{1,5}", re.ASCII)
 _MOST_TEXT: Final = 400
@@ -312,7 +314,10 @@ class _Work:
             return
         if one.marks_limits:
             sign = 0 if limit is None else -1 if limit[1] in "<≤" else 1
-            self.set((*parts[:-1], parts[-1] + LIMIT_SIGNAL), sign)
+            if parts:
+                self.set((*parts[:-1], parts[-1] + LIMIT_SIGNAL), sign)
+            else:
+                self.document = {BARE: number, BARE + LIMIT_SIGNAL: sign}
 
     def _number(self, field: FieldNumber | float, parts: Parts) -> float:
         if not isinstance(field, FieldNumber):

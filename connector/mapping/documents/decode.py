@@ -1,8 +1,8 @@
 """Payloads inside fields: the steps of a rule's `decode`, which replace texts and bytes by the documents in them.
 
 The steps run in their order on a whole document, and each sees the results of the steps before. A field that is
-missing, null or an empty text is left alone. So is a field that is no text, where no encoding but `text` is undone:
-some senders write the same field as an object or as JSON in a text. A field that cannot be decoded becomes a reject and
+missing, null or an empty text is left alone. So is a field that is no text, where JSON is read from text as it is: some
+senders write the same field as an object or as JSON in a text. A field that cannot be decoded becomes a reject and
 null, and its neighbours are mapped. What the steps of a document decompress has a common bound, against bombs in bombs.
 """
 
@@ -77,7 +77,7 @@ class _Work:
         """Returns the document in a field; None if it cannot be decoded."""
         if value is None or value in ("", b""):
             return value
-        if not isinstance(value, str | bytes) and step.encodings == ("text",):
+        if step.keeps_objects and not isinstance(value, str | bytes):
             return value
         self._fields += 1
         if self._fields > MAX_DOCUMENTS:

@@ -26,7 +26,7 @@ from connector.mapping.documents.repeats import refuse_repeats
 from connector.mapping.documents.shapes import Shape, flat_of
 from connector.mapping.documents.tolerances import Tolerances
 from connector.mapping.documents.walk import NO_TIME, Walker, Work, leaves, shortened, shown_value
-from connector.mapping.plans import Plan, header_of, item_texts, record_texts, template_text
+from connector.mapping.plans import Plan, header_of, item_texts, nearest, record_texts, template_text
 from connector.mapping.rules.paths import MISSING, lookup
 from connector.mapping.rules.rules import (
     ARRIVAL_TIME,
@@ -335,6 +335,7 @@ class DocumentMapper:
         base = plan
         by_name = rule.dynamic == (ITEM,)
         composed = rule.time.composed is not None
+        looks_out = bool(around) and (composed or rule.quality is not None)
         for item in items_of(rule, selected):
             seen += 1
             if composed:
@@ -349,7 +350,7 @@ class DocumentMapper:
                 base = self._plans.plan_for(plan, said, named)
             elif base.clock is None:
                 self._plans.set_clock(base)
-            taken = self._take_item(work, record, base, item.value, (*item.outer, *around) if composed else ())
+            taken = self._take_item(work, record, base, item.value, (*item.outer, *around) if looks_out else item.outer)
             if taken >= 0:
                 inside += taken
                 continue
@@ -386,10 +387,8 @@ class DocumentMapper:
         if shape is None:
             return -1
         rule = plan.rule
-        if rule.quality is not None and rule.quality.use != "keep":
-            quality = rule.quality.path.find(obj)
-            if quality is not MISSING and not _is_in(quality, rule.quality.good):
-                return -1
+        if rule.quality is not None and rule.quality.use != "keep" and _is_bad(rule.quality, obj, outer):
+            return -1
         newest_us = work.arrival_us + self._bounds.newest_after_arrival_us
         time_us = record.time_us
         if rule.time.kind == FIELD_TIME:
@@ -440,7 +439,7 @@ class DocumentMapper:
             work.rejects[-1] = replace(work.rejects[-1], value=None)
             return
         first = len(work.samples)
-        if rule.quality is not None and not self._good(work, rule.quality, value, place):
+        if rule.quality is not None and not self._good(work, rule.quality, value, outer, place):
             return
         if rule.other_values or rule.values or not rule.expressions:
             self._walker.walk(work, value, "", time_us)
@@ -449,26 +448,32 @@ class DocumentMapper:
         for path, made in work.beside.items():
             self._walker.walk(work, made, path, time_us)
         if rule.expressions:
-            self._find(work, plan, value, time_us)
+            self._find(work, plan, value, outer, time_us)
         if work.no_time is not None:
             _take_back(work, plan, first, work.no_time)
 
-    def _find(self, work: Work, plan: Plan, value: object, time_us: int) -> None:
+    def _find(self, work: Work, plan: Plan, value: object, outer: tuple[object, ...], time_us: int) -> None:
         """Map the values that the rule's expressions find; these values do not count as left out any more."""
         taken = len(work.samples) + len(work.rejects)
         work.plan = plan.for_found()
         for path, name in plan.rule.expressions:
-            found = path.find(value)
+            quality = plan.rule.quality
+            found = nearest(path, value, outer if quality is not None and path == quality.path else ())
             if found is not MISSING:
                 self._walker.walk(work, found, name, time_us)
         work.plan = plan
         taken = len(work.samples) + len(work.rejects) - taken
         work.filtered = max(0, work.filtered - taken)
 
-    def _good(self, work: Work, quality: Quality, value: object, place: str) -> bool:
+    def _good(self, work: Work, quality: Quality, value: object, outer: tuple[object, ...], place: str) -> bool:
         """Returns whether the values may be taken; if not, they are counted as rejected or filtered."""
-        found = quality.path.find(value)
-        if quality.use in ("keep", "signal") or found is MISSING or _is_in(found, quality.good):
+        if quality.use in ("keep", "signal"):
+            return True
+        found = nearest(quality.path, value, outer)
+        if found is MISSING:
+            self._shared.look_for_quality(work.plan, quality.path, value)
+            return True
+        if _is_in(found, quality.good):
             return True
         values = leaves(value)
         if quality.use == "reject":
@@ -576,6 +581,13 @@ def _without(item: object, key: str | None) -> object:
 
 def _shape_bytes(keys: Collection[str]) -> int:
     return 1500 + 150 * len(keys) + sum(map(len, keys))
+
+
+def _is_bad(quality: Quality, obj: dict[str, object], outer: tuple[object, ...]) -> bool:
+    found = quality.path.find(obj)
+    if found is MISSING:
+        found = nearest(quality.path, obj, outer)
+    return found is not MISSING and not _is_in(found, quality.good)
 
 
 def _is_in(found: object, good: frozenset[str]) -> bool:

@@ -48,6 +48,10 @@ class ItemName(NamedTuple):
 NO_NAME: Final = ItemName()
 
 
+_MOST_COMPARED: Final = 50
+"""The most items of a list whose texts are compared."""
+
+
 class Naming(NamedTuple):
     """The names of the elements of one list."""
 
@@ -212,6 +216,18 @@ def _text_fields(objects: list[dict[str, object]]) -> list[str]:
             ):
                 found[key] = None
     return sorted(found)
+
+
+def differing_text(elements: list[object]) -> str:
+    """Returns the field whose texts differ in all of these objects; empty if there is none, or only one object."""
+    objects: list[dict[str, object]] = [one for one in elements[:_MOST_COMPARED] if type(one) is dict]
+    if len(objects) < 2 or len(objects) < len(elements[:_MOST_COMPARED]):
+        return ""
+    for key in objects[0]:
+        texts = {one.parts for item in objects if (one := _name_of(item, key)).parts}
+        if len(texts) == len(objects) and not is_time_name(key) and not is_possible_time_name(key):
+            return key
+    return ""
 
 
 def _name_of(item: dict[str, object], key: str) -> ItemName:

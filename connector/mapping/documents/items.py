@@ -49,7 +49,10 @@ def items_of(rule: Rule, document: object) -> Iterator[PayloadItem]:
         if isinstance(elements, list):
             around, named = (document,), rule.item_name
             for index, value in enumerate(elements):
-                yield PayloadItem(() if named is None else (template_text(named.find(value)),), index, value, around)
+                if named is not None and type(value) is dict:
+                    yield PayloadItem((template_text(named.find(value)),), index, value, around)
+                else:
+                    yield _named(PayloadItem((), index, value, around), named)
             return
     found: Iterator[PayloadItem] = iter((PayloadItem((), 0, document, ()),))
     names = (*rule.outer_names, rule.item_name)
@@ -60,7 +63,7 @@ def items_of(rule: Rule, document: object) -> Iterator[PayloadItem]:
     if rule.parallel:
         found = _rows(rule.parallel, found)
         if rule.item_name is not None:
-            found = (_named(item, rule.item_name) for item in found)
+            found = (_named(item, rule.item_name, made=True) for item in found)
     yield from found
 
 
@@ -92,9 +95,18 @@ def _members(path: Path, name: Path | None, around: Iterator[PayloadItem]) -> It
             yield _named(PayloadItem(item.names, 0, found, outer), name)  # some senders write a list of one like this
 
 
-def _named(item: PayloadItem, name: Path | None) -> PayloadItem:
-    """Returns the item with its name, from the path `name`, after the names of the items around it."""
-    return item if name is None else item._replace(names=(*item.names, template_text(name.find(item.value))))
+def _named(item: PayloadItem, name: Path | None, *, made: bool = False) -> PayloadItem:
+    """Returns the item with its name, from the path `name`, after the names of the items around it.
+
+    An item that is no object cannot have a name itself, and neither can one that was `made` of arrays: the nearest item
+    around it names it.
+    """
+    if name is None:
+        return item
+    found = name.find(item.value)
+    if found is MISSING and (made or not isinstance(item.value, dict | list)):
+        found = next((outer for around in item.outer if (outer := name.find(around)) is not MISSING), MISSING)
+    return item._replace(names=(*item.names, template_text(found)))
 
 
 def _rows(paths: tuple[Path, ...], around: Iterator[PayloadItem]) -> Iterator[PayloadItem]:
@@ -107,11 +119,16 @@ def _rows(paths: tuple[Path, ...], around: Iterator[PayloadItem]) -> Iterator[Pa
             several = found if isinstance(found, dict) else {name: found}
             for key, column in several.items():
                 where = path.text if several is not found else f"{path.text}.{key}"
+                if column is None and several is found:
+                    continue  # a series without values
                 if not isinstance(column, list):
                     raise PayloadError(Reason.WRONG_STRUCTURE, f"parallel: there is no array at {where!r}")
                 if key in columns:
                     raise PayloadError(Reason.WRONG_STRUCTURE, f"parallel: two arrays are called {key!r}")
                 columns[key], places[key] = column, where
+            if several is found and not any(key in columns for key in several):
+                columns.clear()
+                break
         if len({len(column) for column in columns.values()}) > 1:
             said = ", ".join(f"{places[key]} has {len(columns[key])}" for key in list(columns)[:_MOST_SAID])
             raise PayloadError(Reason.WRONG_STRUCTURE, f"parallel: the arrays differ in length ({said} elements)")

@@ -18,6 +18,7 @@ from connector.formats.text.json_payload import RepeatedKeys
 from connector.mapping.documents.field_names import is_plural, meaning
 from connector.mapping.documents.item_names import (
     NO_NAME,
+    differing_text,
     has_readings,
     item_name,
     name_elements,
@@ -417,6 +418,7 @@ class Walker:
         naming = None
         if not rule.positions or shown(path) not in rule.positions:
             naming = name_elements(items, self.has_time if look else _never)
+            self._by_place(work, items if naming is None else [], path)
         if naming is None:
             if path and meaning(last_key(path)).identifier and value_rule(rule, path) is NO_VALUE_RULE:
                 found, keys = count(items)
@@ -474,6 +476,24 @@ class Walker:
                 f"the items of the list {at} are named by their field {field!r}, since no other field names them",
                 f"if this is right, write a rule to be sure: {{topic: {dumps(plan.topic)}, iterate: {dumps(at)}, "
                 f"item_name: {dumps(field)}}}",
+            )
+        )
+
+    def _by_place(self, work: Work, items: list[object], path: str) -> None:
+        """Tell that the places of these items are their names, if a text in the items may be one."""
+        field = differing_text(items)
+        if not field:
+            return
+        plan, at = work.plan, shown(path) or "@"
+        self._observations.add(
+            Observation(
+                "items_by_place",
+                plan.source,
+                f"{plan.topic}: {at}",
+                f"no field certainly names the items of the list {at}, so each place in the list is a signal; an item "
+                "at another place would become another signal",
+                f"if the field {field!r} names the items, write a rule {{topic: {dumps(plan.topic)}, "
+                f"iterate: {dumps(at)}, item_name: {dumps(field)}}}; if their order is always the same, do nothing",
             )
         )
 

@@ -26,6 +26,9 @@ class DecodeStep:
     encodings: tuple[str, ...]
     """What is undone, in this order: `base64`, `gzip` …"""
     format: Format
+    keeps_objects: bool = True
+    """Whether a field that is no text is left alone: some senders write the same field as JSON in a text, or as an
+    object."""
 
 
 def parse_parts(text: str) -> Parts:

@@ -238,7 +238,8 @@ class QualitySection(Section):
 
     path: PathText | None = Field(
         default=None,
-        description="Path of the quality in the payload, or in the item. Required, unless a preset sets it.",
+        description="Path of the quality in the payload; with `iterate` in the item, or else around it. Required, "
+        "unless a preset sets it.",
         examples=["q"],
     )
     good: list[bool | int | float | str] = Field(
@@ -376,7 +377,7 @@ PresetName: TypeAlias = Annotated[
 _NO_FOLDER: Final = Presets()
 _WITH_DESCRIBES: Final = {
     *("topic", "key", "headers", "when", "format", "compression", "prepare", "select", "iterate", "parallel"),
-    *("item_name", "describes", "preset", "base"),
+    *("item_name", "decode", "describes", "preset", "base"),
 }
 """The settings of a rule with `describes`; all others are for values."""
 _ATTRIBUTES: Final = ("name", "description", "unit")

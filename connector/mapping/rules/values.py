@@ -93,12 +93,19 @@ class Conversion:
     unclear: Decision = "reject"
     """The decision about a text that has a number, but is not certainly this number."""
     states: States | None = None
+    scaled_before: bool = False
+    """Whether the values come scaled to this conversion."""
     scaled: Callable[[float], float] | None = field(init=False, default=None, compare=False)
     """Value → scaled value; None if values are not scaled."""
 
     def __post_init__(self) -> None:
         if self.scale != 1 or self.offset:
             object.__setattr__(self, "scaled", scaling(self.scale, self.offset))
+
+    @property
+    def changes_units(self) -> bool:
+        """Whether a sample has another unit than the number in the payload."""
+        return self.scaled_before or (self.scale, self.offset) != (1, 0)
 
     @property
     def is_linear(self) -> bool:

@@ -141,7 +141,7 @@ class Descriptions:
             if (text := getattr(said, name)) and not _is_written(rule, value, path, name)
         }
         conversion = value.conversion or rule.conversion
-        if conversion is not None and (conversion.scale, conversion.offset) != (1, 0):
+        if conversion is not None and conversion.changes_units:
             changes.pop("unit", None)  # the unit of the number in the payload, which is not that of the sample
         known = {key for key, _ in (*rule.labels, *value.labels)}
         labels = tuple((key, constant(text)) for key, text in said.labels.items() if key not in known)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from functools import partial
 from types import MappingProxyType
-from typing import Final
+from typing import Final, NamedTuple
 
 import orjson
 
@@ -24,6 +24,22 @@ from connector.records import Reason, SignalMetadata, at_integration, of_integra
 _PATH_BYTES: Final = 150
 _SOURCE_BYTES: Final = 400
 """What an attribute source remembers of a signal."""
+_TEXTS: Final = ("", "?")
+"""Two texts for a variable that only a message has: if both give the same result, the variable does not matter."""
+
+
+OTHER_IDENTITY: Final = "the rules of today make its input ID of other parts of the message"
+"""`Recalled.why_unknown` of a signal that may have another input ID today."""
+
+
+class Recalled(NamedTuple):
+    """A signal of an earlier run, under the rules of today."""
+
+    input_id: str
+    metadata: SignalMetadata | None
+    """None if the rules set none, or if only a message can tell."""
+    why_unknown: str = ""
+    """The reason why only a message can tell the metadata; empty if the metadata is known."""
 
 
 class Naming:
@@ -132,25 +148,82 @@ class Naming:
             self.discover(plan, path, input_id)
         return number
 
+    # -- signals of earlier runs, without a message ------------------------------------------------
+
+    def recall(self, claimed: str, origin: Origin, with_birth: Callable[[Plan, str], Plan | None]) -> Recalled | None:
+        """Returns the signal of an earlier run with the metadata that the rules of today want; None if they map it not.
+
+        `claimed` is the input ID that the origin had. `with_birth` returns a plan that knows the birth of a metric of
+        Sparkplug; None if the birth is unknown.
+        """
+        found: dict[str, list[SignalMetadata | None]] = {}
+        for unknown in _TEXTS:
+            for plan in self._plans_today(origin, unknown):
+                if plan.rule.describes:
+                    continue
+                if plan.rule.publish is None:
+                    found.setdefault(claimed, []).append(None)
+                    continue
+                using = plan if plan.rule.sparkplug is None else with_birth(plan, origin.path)
+                if using is None:
+                    return Recalled(claimed, None, "its name and unit come from a birth of Sparkplug that is not known")
+                known = len(self.discovered)
+                try:
+                    input_id = self.new_id(using, origin.path)
+                except ValueRejectedError as error:
+                    return Recalled(claimed, None, str(error))
+                metadata = self.discovered.pop()[1] if len(self.discovered) > known else None
+                if input_id is not None:
+                    found.setdefault(input_id, []).append(metadata)
+        if claimed in found:
+            found = {claimed: found[claimed]}
+        if not found:
+            is_moved = any(
+                rule.publish is not None and not rule.skip and set(rule.identity) != _said(origin).keys()
+                for rule, _ in self._plans.of(origin.source, origin.topic).choices
+            )
+            return Recalled(claimed, None, OTHER_IDENTITY) if is_moved else None
+        if len(found) > 1 or any(said != one[0] for one in found.values() for said in one):
+            return Recalled(claimed, None, "its input ID, name, unit or labels depend on the content of its messages")
+        ((given, (metadata, *_)),) = found.items()
+        return Recalled(given, metadata)
+
     def _wanted_today(self, origin: Origin) -> set[str]:
         """Returns the input IDs that an origin wants; empty if the origin is not mapped any more."""
-        if self._sources is not None and origin.source not in self._sources:
-            return set()
-        said: dict[str, str] = orjson.loads(origin.record) if origin.record else {}
-        is_found = said.pop(FOUND, None) is not None
         found = set()
+        for plan in self._plans_today(origin):
+            value = value_rule(plan.rule, origin.path)
+            to = plan.rule.to
+            integration = "" if to is None else self._integrations.get(to.render(plan.variables))
+            if value is not None and integration is not None:
+                found.add(at_integration(integration, legal_id(wanted_id(plan, value, origin.path))))
+        return found
+
+    def _plans_today(self, origin: Origin, unknown: str = "") -> Iterator[Plan]:
+        """Yields a plan for each rule of today that may take the messages of an origin.
+
+        `unknown` is the text of the variables that only a message has.
+        """
+        if self._sources is not None and origin.source not in self._sources:
+            return
+        said = _said(origin)
+        is_found = FOUND in _record_of(origin)
         for rule, plan in (self._plans.of(origin.source, origin.topic)).choices:
             if rule.skip or said.keys() != set(rule.identity) or (is_found and rule.found is None):
                 continue
             named = self._plans.named(rule, said.get(KEY), said)
             if named is None:
                 continue
-            known = {**dict.fromkeys(rule.dynamic, ""), **plan.variables, **named, **said}
+            known = {**plan.variables, **dict.fromkeys(rule.dynamic, unknown), **named, **said}
             ruled = rule.found if is_found and rule.found is not None else rule
-            value = value_rule(ruled, origin.path)
-            if value is not None:
-                integration = "" if rule.to is None else self._integrations.get(rule.to.render(known))
-                if integration is not None:
-                    today = Plan(origin.source, origin.topic, ruled, known)
-                    found.add(at_integration(integration, legal_id(wanted_id(today, value, origin.path))))
-        return found
+            yield Plan(origin.source, origin.topic, ruled, known, origin.record)
+
+
+def _record_of(origin: Origin) -> dict[str, str]:
+    found: dict[str, str] = orjson.loads(origin.record) if origin.record else {}
+    return found
+
+
+def _said(origin: Origin) -> dict[str, str]:
+    """Returns the texts that tell the records of the origin's topic apart, by the names of their variables."""
+    return {name: text for name, text in _record_of(origin).items() if name != FOUND}

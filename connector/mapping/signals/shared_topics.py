@@ -25,6 +25,7 @@ from connector.mapping.documents.field_names import meaning
 from connector.mapping.documents.places import shown
 from connector.mapping.observations import Observation, Observations
 from connector.mapping.plans import Plan, template_text
+from connector.mapping.rules.paths import Path
 from connector.mapping.rules.templates import ITEM_FIELD, PAYLOAD
 from connector.mapping.rules.values import NUMBER_TEXT
 from connector.mapping.time.times import looks_like_time, may_be_other_time
@@ -40,6 +41,9 @@ _MOST_TEXTS: Final = 64
 _MOST_FIELDS: Final = 16
 _MOST_SAMPLES: Final = 256
 _MOST_TOPICS: Final = 10_000
+_MOST_PLACES: Final = 1_000
+_MEMBER: Final = "*"
+"""Stands for each member of an object that is an object itself."""
 _LONGEST_TEXT: Final = 200
 _WATCH_BYTES: Final = 3_000
 _MANY_TEXTS: Final = 5
@@ -188,6 +192,8 @@ class SharedTopics:
 
         The caller adds the shared topics of earlier runs, so that no held value passes after a restart.
         """
+        self._quality_looks: dict[tuple[str, str], int] = {}
+        """(source, topic) → number of messages that were searched for a quality."""
         self.grew = False
         """Whether a shared topic was found since the caller last reset this flag."""
 
@@ -261,6 +267,29 @@ class SharedTopics:
             )
         )
 
+    def look_for_quality(self, plan: Plan, path: Path, document: object) -> None:
+        """Report a quality that is not at `path`, where the rule looks for it, but deeper in the document."""
+        at = (plan.source, plan.topic)
+        if self._quality_looks.get(at, 0) >= _WATCHED or (
+            at not in self._quality_looks and len(self._quality_looks) >= _MOST_TOPICS
+        ):
+            return
+        self._quality_looks[at] = self._quality_looks.get(at, 0) + 1
+        place = _place_below(document, path.text) if path.plain else None
+        if place is None:
+            return
+        self._observations.add(
+            Observation(
+                "quality_not_found",
+                plan.source,
+                plan.topic,
+                f"the rule of topic {plan.topic!r} says that the quality is at {path.text!r}, but messages have it at "
+                f"{shown(place)!r}: bad values are stored, too",
+                f"write the place as the path of the quality, or iterate: {_items_above(place)} in this rule, if each "
+                "value has a quality of its own",
+            )
+        )
+
     def _unused(self, plan: Plan, qualities: list[tuple[str, set[str]]]) -> None:
         for key, texts in qualities:
             self._observations.add(
@@ -277,10 +306,32 @@ class SharedTopics:
 
 
 def _quality_rule(place: str) -> str:
-    """Returns the part of a rule that reads the quality at `place`; after a dot, the quality is in items of a list."""
+    """Returns the part of a rule that reads the quality at `place`; after a dot, the quality is in items."""
     items, dot, inside = place.partition(".")
+    if items == _MEMBER:
+        return f'iterate: "@", quality: {{path: {inside}, good: [...], bad: drop}}'
     quality = f"quality: {{path: {inside if dot else place}, good: [...], bad: drop}}"
     return f"iterate: {dumps(items)}, item_name: ..., {quality}" if dot else quality
+
+
+def _place_below(document: object, path: str) -> str | None:
+    """Returns the place that ends with `path`, in the objects in a document; None if there is none."""
+    left = [("", document)]
+    for place, value in left:  # the list grows in this loop
+        inner = value.items() if type(value) is dict else enumerate(value) if type(value) is list else ()
+        for key, one in inner:
+            at = f"{place}.{key}" if place else str(key)
+            if place and at.endswith(f".{path}"):
+                return at
+            if len(left) < _MOST_PLACES:
+                left.append((at, one))
+    return None
+
+
+def _items_above(place: str) -> str:
+    """Returns the path of the list or object whose items have the quality at `place`."""
+    above = place.split(".")[:-2]
+    return dumps(".".join(above) or "@")
 
 
 def may_name(document: object) -> bool:
@@ -326,7 +377,7 @@ def _text(key: str, value: object) -> tuple[str, bool, bool] | None:
 
 
 def _quality_fields(document: object) -> Iterator[tuple[str, object]]:
-    """Yields (key, value) of the fields that seem to be qualities, in an object and in the objects of its lists."""
+    """Yields (key, value) of the fields that seem to be qualities, in an object and in its inner objects."""
     if type(document) is list:
         yield from _qualities_of("@", document)
     if type(document) is not dict:
@@ -336,6 +387,8 @@ def _quality_fields(document: object) -> Iterator[tuple[str, object]]:
             yield key, value
         elif type(value) is list:
             yield from _qualities_of(key, value)
+        elif type(value) is dict:
+            yield from ((f"{_MEMBER}.{inner}", one) for inner, one in value.items() if _is_quality(inner, one))
 
 
 def _qualities_of(key: str, items: list[object]) -> Iterator[tuple[str, object]]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import difflib
+import io
 import re
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
-from connector.mapping.tags.cells import CellError, Decimals, Row, tag_of
+from connector.mapping.tags.cells import CellError, Row, decimals_of, tag_of
 from connector.mapping.tags.tag import ATTRIBUTES, LABEL, Tag, TagList, TagListError
 from connector.mapping.tags.text import GUESSED, TextError, decode, encoding_of, lines_of, separator_of
 from connector.mapping.tags.yaml_rows import yaml_rows
@@ -48,7 +49,7 @@ def read_tags(content: bytes, name: str, notation: Notation = Notation()) -> Tag
         rows = list(reader.rows())
     except TextError as error:
         raise TagListError([f"{name}:{error.line}: {error}" if error.line else f"{name}: {error}"]) from None
-    decimals = Decimals(notation.decimal_comma, rows)
+    decimals = decimals_of(notation.decimal_comma, rows)
     tags: dict[str, Tag] = {}
     problems: list[str] = []
     for row in rows:
@@ -80,7 +81,7 @@ def read_tags(content: bytes, name: str, notation: Notation = Notation()) -> Tag
 class _CsvReader:
     def __init__(self, text: str) -> None:
         separator = separator_of(text)
-        lines = lines_of(text, separator)
+        lines = lines_of(io.StringIO(text, newline=""), separator)
         header = next(lines, None)
         if header is None:  # only the line sep=
             raise TextError(1, "has no names of columns; the first line has the names, such as key;name;unit")

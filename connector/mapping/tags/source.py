@@ -125,7 +125,7 @@ class TagSource:
         tag = self.list.tags.tags.get(key)
         if tag is not None:
             self.list.used.setdefault(tag.key, "")
-            return self._with(tag, value, plan.rule)
+            return self._with(tag, value, plan.rule, value_rule(plan.rule, path))
         if self.unknown != "filter" or self.list.learns:
             return value
         conversion = value.conversion or plan.rule.conversion
@@ -165,7 +165,8 @@ class TagSource:
             return legal_id(wanted_id(plan, value, path))
         return self._key.render(variables(plan, shown(path) if value.named is None else value.named)).strip()
 
-    def _with(self, tag: Tag, value: ValueRule, rule: Rule) -> ValueRule:
+    def _with(self, tag: Tag, value: ValueRule, rule: Rule, own: ValueRule | None) -> ValueRule:
+        """`own` are the settings of the rule itself."""
         said: dict[str, Any] = {
             "value_type": tag.value_type,
             "enum_values": tuple({str(number): text for text, number in reversed([*tag.states.items()])}.items()),
@@ -176,6 +177,8 @@ class TagSource:
         }
         labels = tuple((key, constant(text)) for key, text in tag.labels)
         conversion = self._conversion(tag, value.conversion or rule.conversion)
+        if not tag.unit and own is not None and (tag.scale, tag.offset) != (None, None):
+            value = replace(value, unit=own.unit)  # a message's unit is that of the number in the payload
         return replace(
             value,
             **{name: found for name, found in said.items() if found},

@@ -1,11 +1,11 @@
-"""Bytes of a tag list → text: the encoding, and the separator of a CSV file, told apart where that is certain."""
+"""Bytes of a file of a spreadsheet program → text: the encoding, and the separator of CSV, where they are certain."""
 
 from __future__ import annotations
 
 import codecs
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
 SEPARATORS: Final = (";", ",", "\t", "|")
@@ -45,7 +45,7 @@ def encoding_of(content: bytes, said: str | None) -> str:
         head = content[: len(content) & ~1]
         even, odd = head[::2].count(0), head[1::2].count(0)
         if len(content) % 2 or (even and odd) or max(even, odd) < max(1, len(head) // 4):
-            raise TextError(content[: content.index(0)].count(b"\n") + 1, "has a NUL byte; save the list as UTF-8")
+            raise TextError(content[: content.index(0)].count(b"\n") + 1, "has a NUL byte; save the file as UTF-8")
         return "utf-16-be" if even else "utf-16-le"
     try:
         content.decode("utf-8")
@@ -64,18 +64,16 @@ def decode(content: bytes, encoding: str) -> str:
             line, f"is no text in {encoding.removesuffix('-sig')}; save the list as UTF-8, or set encoding"
         ) from None
     if "\x00" in text:
-        raise TextError(text[: text.index("\x00")].count("\n") + 1, "has a NUL character; save the list as UTF-8")
+        raise TextError(text[: text.index("\x00")].count("\n") + 1, "has a NUL character; save the file as UTF-8")
     return text.removeprefix("\ufeff")
 
 
 def separator_of(text: str) -> str:
-    """Returns the separator of a CSV file, by its first line. Raises `TextError`."""
+    """Returns the separator of a tag list in CSV, by its first line. Raises `TextError`."""
     number, line = next(_told(text), (1, ""))
-    stated = line.strip().casefold()
-    if stated.startswith("sep=") and len(stated) == len("sep=x"):
-        return line.strip()[4]
-    if line.lower().startswith("sep=\t"):
-        return "\t"
+    stated = stated_separator(line)
+    if stated is not None:
+        return stated
     found = [(separator, cells) for separator in SEPARATORS if "key" in (cells := _columns(line, separator))]
     if not found:
         raise TextError(
@@ -88,14 +86,25 @@ def separator_of(text: str) -> str:
     return found[0][0]
 
 
-def lines_of(text: str, separator: str) -> Iterator[Line]:
-    """Yields the records of a CSV file, without comments and empty lines. Raises `TextError`."""
+def stated_separator(line: str) -> str | None:
+    """Returns the separator that a first line `sep=;` of a spreadsheet program states; None for another line."""
+    if line.lower().startswith("sep=\t"):
+        return "\t"
+    stated = line.strip()
+    return stated[4] if stated[:4].lower() == "sep=" and len(stated) == len("sep=x") else None
+
+
+def lines_of(lines: Iterable[str], separator: str) -> Iterator[Line]:
+    """Yields the records of a CSV file, without comments and empty lines. Raises `TextError`.
+
+    `lines` have their ends, as those of a file that is opened with `newline=""`.
+    """
     begun = 0
     fresh = True
 
     def told() -> Iterator[str]:
         nonlocal begun, fresh
-        for number, line in enumerate(io.StringIO(text, newline=""), 1):
+        for number, line in enumerate(lines, 1):
             if fresh:
                 if _says_nothing(line) or (begun == 0 and line[:4].lower() == "sep="):
                     continue

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import io
 import json
 from collections.abc import Sequence
 from typing import Final, NamedTuple
@@ -76,7 +77,7 @@ def _extended(content: bytes, notation: Notation, new: Sequence[NewTag]) -> byte
         added = start + _in_yaml(new, newline)
     else:
         separator = separator_of(text)
-        header = next(lines_of(text, separator))
+        header = next(lines_of(io.StringIO(text, newline=""), separator))
         added = start + _in_csv(new, [cell.strip() for cell in header.cells], separator, newline, head=False)
     if not _fits(added, encoding):
         return (text + added).encode("utf-8-sig")

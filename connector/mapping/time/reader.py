@@ -141,7 +141,7 @@ def _notation(written: str, unit: str | None, epoch: date | None) -> _Notation:
         if epoch is not None:
             raise ValueError(f"epoch: format {written} has its own; remove format or epoch")
         first, usual = COUNTED[written]
-        return _counted(first, unit or usual)
+        return _counted(first, unit or usual, 1_000 if written == "excel" else 1)
     if written == AUTO:
         if unit is None and epoch is None:
             return _auto
@@ -167,7 +167,8 @@ def _iso(value: object, zone: Zone | None) -> int | datetime:
     return moment_of_text(value, zone)
 
 
-def _counted(first: date, unit: str) -> _Notation:
+def _counted(first: date, unit: str, least_us: int = 1) -> _Notation:
+    """`least_us` are the µs that a number can tell apart: Excel's and OLE's days are exact to a millisecond."""
     start = datetime(first.year, first.month, first.day)  # noqa: DTZ001 - the zone is of the rule
     start_us = (start - NAIVE_EPOCH) // MICROSECOND
 
@@ -178,6 +179,8 @@ def _counted(first: date, unit: str) -> _Notation:
         if number is None:
             raise TimeError(f"{short(value)} is no number of {unit} since {first}")
         since_us = start_us + in_unit(number, unit)
+        if least_us > 1:
+            since_us = round(since_us / least_us) * least_us
         if zone is None or zone.is_utc:
             return since_us
         try:

@@ -40,6 +40,10 @@ _WORDS: Final = (
 )
 
 
+_FEWEST_DIGITS: Final = 4
+"""The fewest digits of a text that is a time."""
+
+
 def other_text(text: str, zone: Zone | None) -> int | datetime:
     """Returns the µs since the epoch of a text in one of these notations; a time without a zone stays local.
 
@@ -53,10 +57,15 @@ def other_text(text: str, zone: Zone | None) -> int | datetime:
         local, name = _local(text)
     except (ValueError, KeyError):
         shown = text if len(text) <= 40 else text[:40] + "…"
-        raise TimeError(
-            f"{shown!r} is neither ISO 8601 nor an epoch number; a rule reads other notations (time: format)"
-        ) from None
+        raise TimeError(f"{shown!r} is neither ISO 8601 nor an epoch number{_remedy(text)}") from None
     return local if name is None else abbreviated(name, zone).to_utc(local)
+
+
+def _remedy(text: str) -> str:
+    """What to do about a time in a notation of its own; empty for a text that is no time."""
+    if sum(map(str.isdecimal, text)) < _FEWEST_DIGITS:
+        return ""
+    return "; its rule can say: time: {format: '%d/%m/%Y %H:%M', zone: …}"
 
 
 def _local(text: str) -> tuple[datetime, str | None]:

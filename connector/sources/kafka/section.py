@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Final, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
+from connector.brokers.findings import Examination, Look
 from connector.brokers.kafka_section import KafkaConnectionSection
 from connector.brokers.kafka_topics import checked_topic, subscription, topic_matcher
 from connector.settings import Bytes, Destination, Seconds, SourceName
@@ -186,6 +187,12 @@ class KafkaSection(KafkaConnectionSection, SourceSection):
             and not set(self.bootstrap_servers).isdisjoint(destination.servers)
             and self.matches(destination.topic)
         )
+
+    def examine(self, asked: Examination) -> Look:
+        """Look at the cluster; joins no group, and takes no message away from anybody."""
+        from connector.sources.kafka.examine import examine  # noqa: PLC0415 - loads the library
+
+        return examine(self, asked)
 
     def open(self, file: SourceFile, message_bytes: int) -> KafkaSource:  # noqa: ARG002 - brokers bound their messages
         """Returns the source that is a member of the group. Raises `SettingsError` if librdkafka refuses a setting."""

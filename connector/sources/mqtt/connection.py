@@ -25,6 +25,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from connector.brokers.mqtt import explained, loss, publish_bytes, ready_sockets, refusal
+from connector.brokers.mqtt_probe import other_security
 from connector.sources.mqtt.arrivals import Arrivals, Received
 from connector.sources.mqtt.bounded_client import MESSAGE_BYTES, BoundedClient
 from connector.sources.mqtt.departure import Departure
@@ -368,6 +369,8 @@ class Connection:
             handshake = self.handshake
             waits_for = "SUBACK" if handshake.subscribing else "" if handshake.connected else "CONNACK"
             message, closed = loss(reason, waits_for=waits_for, protocol=self._settings.protocol)
+            if waits_for == "CONNACK" and (other := other_security(self._settings.url)):
+                message = f"cannot connect: {other}"
             blamed = tuple(handshake.unanswered) if closed else ()
             self._end = End(message, by_broker=handshake.connected, unanswered=blamed)
 

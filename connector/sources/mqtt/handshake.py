@@ -5,6 +5,7 @@ Only this file decides about the requests, and reads the broker's grants.
 
 from __future__ import annotations
 
+import ssl
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -19,6 +20,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from connector.brokers.mqtt import REMEDIES, Announced, connack_refusal, explained, refusal, tls_context
+from connector.brokers.mqtt_probe import other_security
 from connector.brokers.mqtt_section import MQTT_PORTS
 from connector.sources.mqtt.agreement import Agreement
 from connector.sources.mqtt.bounded_client import BoundedClient
@@ -38,6 +40,8 @@ _AROUND_FILTERS: Final = 8
 _AROUND_FILTER: Final = 3
 _NO_SUBSCRIPTION: Final = 0x11
 """MQTT 5 reason code of UNSUBACK: the broker knew no such subscription of ours."""
+
+_NOT_TLS: Final = (ssl.SSLCertVerificationError, ConnectionRefusedError)
 
 
 class Handshake:
@@ -121,7 +125,9 @@ class Handshake:
             else:
                 client.connect(host, port, keepalive=keepalive)
         except (OSError, ValueError) as error:  # ValueError: a certificate that does not fit the name
-            return f"cannot connect to {host}:{port}: {explained(error, CONNECT_SECONDS)}"
+            may_be_tls = isinstance(error, ssl.SSLError | ConnectionError) and not isinstance(error, _NOT_TLS)
+            other = other_security(settings.url) if may_be_tls else None
+            return f"cannot connect to {host}:{port}: {other or explained(error, CONNECT_SECONDS)}"
         self._connack_due = time.monotonic() + _HANDSHAKE_SECONDS
         return client
 

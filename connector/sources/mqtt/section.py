@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Final, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from connector.brokers.findings import Examination, Look
 from connector.brokers.mqtt_section import MqttConnectionSection
 from connector.settings import Destination, Seconds, SourceName
 from connector.sources.journal.section import JOURNAL_HELP, JournalSection, with_short_form
@@ -161,6 +162,12 @@ class MqttSection(MqttConnectionSection, SourceSection):
             for filter_ in [text.split("/", 2)[2] if shared else text]
             for doubtful in [shared and self.protocol == "3.1.1"]
         ]
+
+    def examine(self, asked: Examination) -> Look:
+        """Look at the broker; joins no group, and takes no message away from anybody."""
+        from connector.sources.mqtt.examine import examine  # noqa: PLC0415 - loads the library
+
+        return examine(self, asked)
 
     def open(self, file: SourceFile, message_bytes: int) -> MqttSource:
         """The source: the session at the broker, with the journal of the session."""

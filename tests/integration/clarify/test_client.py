@@ -240,7 +240,7 @@ def test_evaluate(client: Client) -> None:
     assert response.result.data.series["rate"][0] == 5 / 60
     wrong = client.evaluate("PT1M", calculations=[{"formula": "nobody + 1", "alias": "a"}]).error
     assert wrong is not None
-    assert "unknown name 'nobody'" in wrong.message
+    assert "unknown name 'nobody'" in wrong.explanation
 
 
 def test_groups_and_connecting(sandbox: SandboxServer) -> None:

@@ -76,4 +76,6 @@ def test_the_answers_are_right() -> None:
     (bedroom,) = data["included"]["items"]
     assert data["data"]["series"] == {bedroom["id"]: [20.5, 21.0]}
     assert answers["evaluate"]["result"]["data"]["series"]["f"] == [20.5 * 1.8 + 32, 21.0 * 1.8 + 32]
-    assert answers["unknown field"] == {"error": {"code": -32602}}
+    assert answers["unknown field"] == {"error": {"code": -32602, "message": "Invalid params"}}
+    assert [signal["attributes"]["input"] for signal in answers["filter of dicts"]["result"]["data"]] == ["total"]
+    assert answers["all data"] == answers["data"]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from connector.clarify import Client, Item
-from connector.metadata.items import ANNOTATION
+from connector.metadata.item_views import ANNOTATION
 from connector.sandbox.store import ItemRow, Store
 from tests.brokers import Mosquitto
 from tests.connector_process import ConnectorProcess

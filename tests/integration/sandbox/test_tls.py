@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from connector.clarify import NO_RETRIES, Client, DataFrame
+from connector.clarify import NO_RETRIES, Client, DataFrame, Item
 from connector.sandbox.cli import sandbox as command
 from tests.brokers import USED
 from tests.node_packages import need_node
@@ -187,9 +187,15 @@ def run_js(sandbox: SandboxServer, ca_file: Path | None, suffix: str) -> subproc
 
 @pytest.mark.timeout(300)
 def test_the_javascript_client_saves_and_inserts(sandbox: SandboxServer, files: Files, suffix: str) -> None:
+    with Client(sandbox.credentials(), verify=files.ca) as client:
+        signal = client.insert(frame(f"flow_{suffix}")).raise_for_error().result.signals_by_input[f"flow_{suffix}"].id
+        published = client.publish_signals([signal], [Item(name=f"Flow {suffix}")]).raise_for_error().result
     done = run_js(sandbox, files.ca, suffix)
     assert done.returncode == 0, done.stderr
     got: dict[str, Any] = json.loads(done.stdout)
+    item = published.items_by_signal[signal].id
+    assert got["selected"]["items"][item]["name"] == f"Flow {suffix}"
+    assert got["selected"]["data"]["series"].keys() == {item}
     number, mode, new = (f"{name}_{suffix}" for name in ("number", "mode", "new"))
 
     signals = sandbox.signals()

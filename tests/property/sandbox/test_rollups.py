@@ -269,7 +269,9 @@ def test_whatever_is_parsed(text: str) -> None:
     except FormulaError:
         return
     series = {name: [1.0, None, 0.0, -2.5, 1e308] for name in formula.names}
-    found = formula.evaluate(series, 5, bucket_seconds=[60.0] * 5, gapfill=lambda name: [2.0] * 5)
+    found = formula.evaluate(
+        series, 5, time_seconds=[0.0] * 5, bucket_seconds=[60.0] * 5, gapfill=lambda name: [2.0] * 5
+    )
     assert len(found) == 5
     assert all(value is None or (type(value) is float and math.isfinite(value)) for value in found)
 
@@ -294,5 +296,7 @@ def _written(depth: int) -> st.SearchStrategy[tuple[str, str]]:
 def test_arithmetic_is_that_of_python(written: tuple[str, str], a: int, b: int) -> None:
     formula, python = written
     expected = eval(python, {"a": float(a), "b": float(b), "min": min})
-    found = parse(formula).evaluate({"a": [a], "b": [b]}, 1, bucket_seconds=[60.0], gapfill=lambda name: [None])
+    found = parse(formula).evaluate(
+        {"a": [a], "b": [b]}, 1, time_seconds=[0.0], bucket_seconds=[60.0], gapfill=lambda name: [None]
+    )
     assert found == [expected if math.isfinite(expected) else None]

@@ -219,7 +219,7 @@ def test_saving_both_ways() -> None:
         (lambda c: c.evaluate(None), "evaluate needs a rollup"),
         (
             lambda c: c.evaluate("PT1H", items=[{"id": SIGNAL}]),
-            r"items\[0\]: alias: Field required; aggr",
+            r"items\[0\]: aggregation: Field required; alias",
         ),
         (lambda c: c.evaluate("PT1H", calculations=[{"formula": "1", "alias": "a"}] * 101), "at most 50 .* and 100"),
         (lambda c: c.connect_signals(SIGNAL), r"needs API 1.2.*api_version=\"1.2\""),
@@ -434,7 +434,7 @@ def test_errors_say_what_to_do(answer: Any, code: int, kind: type[ClarifyError],
     response = client.select_items()
     assert response.error is not None
     assert response.error.code == code
-    assert said in response.error.message
+    assert said in response.error.explanation
     assert "not-a-real-secret" not in repr(response)
     with pytest.raises(kind):
         response.raise_for_error()
@@ -472,8 +472,10 @@ def test_a_response_as_json() -> None:
     assert client.select_items().model_dump()["error"]["data"] == "a fault on request"
     frame = {"data": {"times": ["2026-05-01T06:00:00Z"], "series": {"a": [1.5]}}}
     client, _ = client_of(lambda *_: frame)
-    assert client.data_frame().model_dump()["result"]["data"] == {
-        "times": ["2026-05-01T06:00:00Z"],
+    response = client.data_frame()
+    assert response.model_dump(mode="json")["result"]["data"] == frame["data"]
+    assert response.model_dump()["result"]["data"] == {
+        "times": [datetime(2026, 5, 1, 6, tzinfo=UTC)],
         "series": {"a": [1.5]},
     }
 

@@ -29,7 +29,8 @@ def test_a_frame_on_the_wire() -> None:
         b'"series":{"mill/feed_rate":[81.5,82,null],"mill/on":[1,0,null]}}'
     )
     assert DataFrame.from_dict(orjson.loads(frame.to_wire_bytes())) == frame
-    assert repr(frame) == "DataFrame(3 times, 2 series)"
+    seconds = "datetime.datetime(2026, 5, 1, 6, 0, 20, 1, tzinfo=datetime.timezone.utc)"
+    assert repr(frame).endswith(f"{seconds}], series={{'mill/feed_rate': [81.5, 82, None], 'mill/on': [1, 0, None]}})")
 
 
 class _Mode(IntEnum):

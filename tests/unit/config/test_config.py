@@ -13,8 +13,9 @@ import pytest
 from pydantic import BaseModel
 
 from connector.brokers.kafka_section import SaslSection
+from connector.config.address import Address
 from connector.config.model import Config, ObserveSection
-from connector.config.read import ConfigError, load_config, rule_lines
+from connector.config.read import ConfigError, load_config, rule_lines, secret_files
 from connector.dead_letters.section import KafkaLettersSection, MqttLettersSection
 from connector.delivery.section import ClarifySection, DeliverySection
 from connector.formats.schema.registry.section import SchemaRegistrySection
@@ -135,14 +136,21 @@ def test_relative_paths_start_at_the_file(tmp_path: Path, monkeypatch: pytest.Mo
     (folder / "secrets").mkdir(parents=True)
     (folder / "secrets" / "password").write_text(f"{MQTT_PASSWORD}\n", encoding="utf-8")
     monkeypatch.chdir(tmp_path)
-    text = GOOD + "    tls: {ca_file: ca.pem, cert_file: /etc/cert.pem}\n    username: u\n"
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    text = GOOD + "    tls: {ca_file: ca.pem, cert_file: /etc/cert.pem, key_file: ~/key.pem}\n    username: u\n"
     config = load(folder, text + "    password: ${file:secrets/password}\nstate_dir: ../state\n")
     assert config.clarify.credentials == folder / "credentials.json"
     assert config.sources[0].tls.ca_file == folder / "ca.pem"
     assert config.sources[0].tls.cert_file == Path("/etc/cert.pem")
+    assert config.sources[0].tls.key_file == tmp_path / "home" / "key.pem"
     assert config.state_dir.resolve() == tmp_path / "state"
     assert config.sources[0].password is not None
     assert config.sources[0].password.get_secret_value() == MQTT_PASSWORD
+    monkeypatch.setenv("HOME", str(folder))
+    at_home = load(tmp_path, text + "    password: ${file:~/secrets/password}\n")
+    assert at_home.sources[0].password == config.sources[0].password
+    assert secret_files(tmp_path / "connector.yaml") == [folder / "secrets" / "password"]
+    assert Address.of("unix:~/pages.sock").path == folder / "pages.sock"
 
 
 def test_references_are_filled_in(tmp_path: Path) -> None:

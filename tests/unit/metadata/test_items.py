@@ -11,7 +11,8 @@ import pytest
 from connector.clarify import ClarifyError, InvalidParams, NotAllowed, Problem, Retryable
 from connector.delivery.slots import Slots
 from connector.metadata.book import MetadataBook, MetadataKind
-from connector.metadata.items import ANNOTATION, LEFT_ALONE, ItemPublisher, digest_of
+from connector.metadata.item_views import ANNOTATION, digest_of
+from connector.metadata.items import LEFT_ALONE, ItemPublisher
 from connector.metadata.reconciler import FailureKind, SaveInterval
 from connector.records import ItemMetadata, Overwrite, SignalMetadata
 from connector.state.state import State

@@ -13,7 +13,14 @@ from connector.sandbox.formula import FormulaError, parse
 def run(text: str, **series: Sequence[float | None]) -> list[float | None]:
     n = len(next(iter(series.values()), [0]))
     formula = parse(text)
-    return formula.evaluate(series, n, bucket_seconds=[60.0] * n, gapfill=lambda name: [x or 7 for x in series[name]])
+    starts = [900.0 + 60 * index for index in range(n)]
+    return formula.evaluate(
+        series,
+        n,
+        time_seconds=starts,
+        bucket_seconds=[60.0] * n,
+        gapfill=lambda name: [x or 7 for x in series[name]],
+    )
 
 
 @pytest.mark.parametrize(
@@ -61,6 +68,7 @@ def run(text: str, **series: Sequence[float | None]) -> list[float | None]:
         ("cos(pi()) + sin(0) + tan(0) + acos(1) + asin(0) + atan(0)", -1),
         ("4 * atan2(1, 1) - pi()", 0),
         ("bucket_seconds()", 60),
+        ("sin(2*PI*time_seconds/3600)", 1),
         ("bucket_seconds() / 3600 * 120", 2),
     ],
 )

@@ -312,6 +312,7 @@ def test_partial_failure(store: Store) -> None:
         ({"calculations": [{"formula": "1", "alias": "b"}, {"formula": "gapfill(b)", "alias": "a"}]},
          "calculations.1.formula", "alias of an item"),
         ({"groups": []}, "groups", "unknown parameter"),
+        ({"calculations": [{"formula": "1", "alias": "PI"}]}, "calculations.0.alias", "every formula knows"),
         ({"data": {**WINDOW, "rollup": "PT0.1S"}}, "data.rollup", "more than 200000 buckets"),
     ],
 )  # fmt: skip
@@ -330,6 +331,66 @@ def test_states_in_evaluations(store: Store) -> None:
     series = answer["result"]["data"]["series"]
     assert [series[f"a{n}"][-1] for n in range(4)] == [30, 50, 1, 30]
     assert answer["result"]["included"][0]["id"] == item
+
+
+@pytest.mark.parametrize("kind", ["count", "min", "max", "sum", "avg", "state-seconds", "state-percent", "state-rate"])
+@pytest.mark.parametrize("together", ["count", "avg"])
+def test_the_evaluation_of_clarify_go(store: Store, kind: str, together: str) -> None:
+    """The request of its own test, as its types write it."""
+    view = {"annotations": {"test/name": "x"}}
+    items = [publish(store, key, {**view, "name": key}) for key in ("a", "b")]
+    of_states = {"state": 1} if kind.startswith("state") else {}
+    query = {"filter": {"annotations.test/name": "x"}, "limit": 10, "skip": 0, "total": False}
+    group = {"alias": "g1", "query": query, "timeAggregation": kind, "groupAggregation": together}
+    params = {
+        "items": [{"alias": f"i{n}", "id": item, "timeAggregation": kind, **of_states} for n, item in enumerate(items)],
+        "groups": [{**group, **of_states}],
+        "calculations": [
+            {"alias": "c1", "formula": "sin(g1)"},
+            {"alias": "c2", "formula": "sin(2*PI*time_seconds/3600)"},
+            {"alias": "c3", "formula": "max(c1,c2)"},
+        ],
+        "data": {**WINDOW, "rollup": "PT15M", "timeZone": "UTC", "firstDayOfWeek": 1, "origin": "", "last": 0},
+        "include": ["items"],
+        "format": {"dataAsArray": False, "groupIncludedByType": True},
+    }
+    result = call(store, "clarify.evaluate", params, version="1.2alpha1")["result"]
+    assert result["data"]["series"].keys() == {"i0", "i1", "g1", "c1", "c2", "c3"}
+    quarters = [round(value) for value in result["data"]["series"]["c2"]]
+    assert quarters[:5] == [0, 1, 0, -1, 0]  # the day begins with a full hour
+    assert {found["id"] for found in result["included"]["items"]} == set(items)
+
+
+# -- selectItems of 1.1beta1 ----------------------------------------------------------------------
+
+
+def test_items_and_data_by_one_call(store: Store) -> None:
+    """What Clarify's JavaScript client sends."""
+    item = publish(store, view={"name": "A", "valueType": "enum", "annotations": {"k": "v"}})
+    publish(store, "b")
+    items = {"include": True, "filter": {"name": "A"}}
+    data = {"include": True, "notBefore": "2026-05-01T06:01:00.000Z", "before": None, "rollup": None}
+
+    def asked(version: str = "1.1beta1", **params: Any) -> dict[str, Any]:
+        return call(store, "clarify.SelectItems", params, version=version)
+
+    result = asked(items=items, data=data)["result"]
+    assert list(result["items"]) == [item]
+    assert result["items"][item]["type"] == "enum"
+    assert result["items"][item]["annotations"] == {"k": "v"}
+    assert "valueType" not in result["items"][item]
+    assert result["data"] == {"times": ["2026-05-01T06:01:00Z"], "series": {item: [2]}}
+    assert asked(items={**items, "include": False}, data={})["result"] == {"items": None, "data": None}
+    rolled_up = asked(items={"filter": {"name": "b"}, "limit": 1}, data={"include": True, "rollup": "window"})["result"]
+    assert [values for key, values in rolled_up["data"]["series"].items() if key.endswith("_sum")] == [[5]]
+    assert problems(asked(items={**items, "colour": 1}, data={**data, "before": "noon"}, query={})) == {
+        "query": ["not together with items and data"],
+        "items.colour": ["unknown parameter"],
+        "data.before": ["must be an RFC 3339 date-time"],
+    }
+    assert problems(asked(items=1, data={"include": "yes"})).keys() == {"items", "data.include"}
+    assert asked()["result"]["meta"]["total"] == -1
+    assert problems(asked(items=items, version="1.1beta2")) == {"items": ["unknown parameter"]}
 
 
 # -- the store ------------------------------------------------------------------------------------

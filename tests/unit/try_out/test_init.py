@@ -67,6 +67,7 @@ OBJECT = b'{"a": 1}'
         (b"temp;zone=a 21.5 1777615200", "graphite", "none"),
         (b'level=info temp=21.5 msg="all well"\nlevel=warn temp=22', "key_value", "none"),
         (b"T=21.5;H=40;", "key_value", "none"),
+        ("T=21.5°C H=45% pump=on".encode(), "key_value", "none"),
         (b"T:21.5,H:40", "key_value", "none"),
         (b"12:34:56", "text", "none"),
         (b"time: 12:30", "text", "none"),
@@ -617,3 +618,62 @@ def test_numbers_in_text_are_read_where_they_are_certain() -> None:
         "up": {"number": "duration"},
         "down": {"number": "duration"},
     }
+
+
+@pytest.mark.parametrize(
+    ("topics", "said"),
+    [
+        (("tele/x/S1",), "CAREFUL: the preset takes no value from the messages of 1 topic, such as tele/x/S1"),
+        (("tele/x/SENSOR", "tele/x/S1", "tele/x/S2"), "the preset takes no value from the messages of 2 topics"),
+        (("tele/x/SENSOR",), ""),
+    ],
+)
+def test_what_a_preset_leaves_out_is_said(topics: tuple[str, ...], said: str) -> None:
+    observed = Observed()
+    for number, topic in enumerate(topics, 1):
+        observed.add("", Record(topic, OBJECT, NOW), number)
+    [rule] = draft(observed, SOURCE).rules
+    found = [note for note in rule.notes if "takes no value" in note]
+    assert rule.settings == {"preset": "tasmota"}
+    assert [note[: len(said)] for note in found] == ([said] if said else [])
+
+
+@pytest.mark.parametrize(
+    ("payload", "settings", "note"),
+    [
+        (
+            {"lead": "<0,05", "pH": "7,1"},
+            {"values": {"lead": {"number": "auto", "limit": "value"}, "pH": {"number": "auto"}}},
+            "limits such as <0.05 in lead",
+        ),
+        ({"Cl": ">100"}, {"values": {"Cl": {"limit": "value"}}}, "limits such as <0.05 in Cl"),
+        ({"W": 12345, "W_SF": -1}, {"scale": {"path": "{path}_SF", "power_of_ten": True}}, "power of ten"),
+        (
+            {"W": 12345, "W_SF": -1, "Hz": 50},
+            {"scale": {"path": "{path}_SF", "power_of_ten": True, "default": 0}},
+            "power of ten",
+        ),
+        (
+            {"sec": 1790000000, "nanosec": 5_000_000, "v": 1},
+            {"time": {"field": "sec", "plus": {"path": "nanosec", "unit": "ns"}}},
+            "the time is in two fields",
+        ),
+        ({"acc": [0.1, 0.2, 0.3]}, {}, "CAREFUL: each place of a list becomes a signal, such as 't:acc.2'"),
+    ],
+)
+def test_a_shape_has_its_rule_or_a_word(payload: object, settings: dict[str, object], note: str) -> None:
+    observed = Observed()
+    observed.add("", Record("t", json.dumps(payload).encode(), NOW), 1)
+    [rule] = draft(observed, SOURCE).rules
+    assert rule.settings == {"topic": "t", **settings}
+    assert any(one.startswith(note) or note in one for one in rule.notes)
+
+
+def test_pairs_with_units() -> None:
+    assert rules_for(("t", "T=21.5°C H=45% pump=on".encode())) == [
+        {
+            "topic": "t",
+            "format": {"type": "key_value", "separator": "space", "assign": "="},
+            "values": {"T": {"strip_unit": True}, "H": {"strip_unit": True}},
+        }
+    ]

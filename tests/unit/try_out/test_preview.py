@@ -130,6 +130,19 @@ def test_rules_say_what_they_took(folder: Path) -> None:
     assert found["rules_that_took_nothing"] == [{"number": 3, "line": 15, "topic": "never/{x}"}]
 
 
+def test_values_that_no_message_had_are_named(folder: Path) -> None:
+    further = ["tmep: {scale: 0.1}", "hot: {path: 'temp > `3`'}", "cold: {path: 'x > `3`'}"]
+    values = "\n        ".join(["temp: {unit: °C}", *further])
+    (folder / "connector.yaml").write_text(CONFIG.replace("temp: {unit: °C}", values), encoding="utf-8")
+    said = preview(folder, "--input", folder / "capture.ndjson").stdout
+    assert [
+        name for name in ("temp", "tmep", "hot", "cold", "batch") if f"no message gave a value '{name}'" in said
+    ] == [
+        "tmep",
+        "cold",
+    ]
+
+
 def test_signals_have_their_metadata_and_are_not_compared_without_credentials(folder: Path) -> None:
     found = of_capture(folder)
     first = found["signals"][0]

@@ -27,7 +27,7 @@ from urllib.parse import quote, urlsplit
 import httpx
 import structlog
 
-from connector.exchange.http import BadAnswer, Exchanges, NoAnswer, Received
+from connector.exchange.http import BadAnswer, Exchanges, NoAnswer, Received, SetUpError, environment_trust
 from connector.exchange.network import deadline
 from connector.formats.format import PayloadError, SchemaUnavailableError
 from connector.formats.schema.registry.cache import SchemaFiles
@@ -116,12 +116,15 @@ class SchemaRegistry:
             headers["Authorization"] = f"Basic {basic}"
             secrets = [basic, auth[1]]
         self._secrets = [secret for secret in secrets if secret]
-        self._exchanges = Exchanges(
-            headers=headers,
-            timeout=httpx.Timeout(timeout),
-            verify=_trust(ca_file, cert_file, key_file, key_password, verify=verify),
-            transport=transport,
-        )
+        try:
+            self._exchanges = Exchanges(
+                headers=headers,
+                timeout=httpx.Timeout(timeout),
+                verify=_trust(ca_file, cert_file, key_file, key_password, verify=verify),
+                transport=transport,
+            )
+        except SetUpError as error:
+            raise SettingsError(f"the schema registry cannot be asked: {error}") from None
         self._lock = threading.Lock()
         self._known: dict[SchemaId, RegisteredSchema] = {}
         self._missing: dict[SchemaId, tuple[float, Reason, str]] = {}
@@ -198,6 +201,18 @@ class SchemaRegistry:
         said = f"{error}; asking again for {self._patience:g} s: it may come late"
         self._remember(self._awaited, schema_id, (first, now, said))
         raise SchemaUnavailableError(said)
+
+    def why_refused(self) -> str | None:
+        """Why the first server of the registry does not answer us as a registry does; None if it does.
+
+        The server is asked for the types of schemas that it knows. Nothing is remembered.
+        """
+        try:
+            answer = self._received(self._urls[0] + "/schemas/types")
+        except SchemaUnavailableError as error:
+            return str(error)
+        said = _json(answer.body)
+        return None if answer.status == 200 and isinstance(said, list) else self._advice(answer.status, said)
 
     def close(self) -> None:
         """Close the connections."""
@@ -416,7 +431,8 @@ def _trust(
     ca_file: Path | None, cert_file: Path | None, key_file: Path | None, key_password: str | None, *, verify: bool
 ) -> ssl.SSLContext:
     try:
-        context = ssl.create_default_context(cafile=ca_file)
+        trusted = environment_trust() if ca_file is None else None
+        context = trusted or ssl.create_default_context(cafile=ca_file)
         if cert_file is not None:
             context.load_cert_chain(cert_file, key_file, key_password)
     except (OSError, ssl.SSLError) as error:

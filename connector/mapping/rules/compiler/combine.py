@@ -5,7 +5,18 @@ from __future__ import annotations
 from dataclasses import replace
 
 from connector.formats.binary.binary import BinaryFormat, LayoutField
-from connector.mapping.documents.combine import LIMIT_SIGNAL, Bits, Combination, Combiner, FieldNumber, Parts, Words
+from connector.mapping.documents.combine import (
+    BARE,
+    LIMIT_SIGNAL,
+    Bits,
+    Combination,
+    Combiner,
+    FieldNumber,
+    Parts,
+    Words,
+)
+from connector.mapping.rules.compiler.input_ids import further_input_of
+from connector.mapping.rules.compiler.templates import RuleTemplates
 from connector.mapping.rules.compiler.values import CompiledValues, conversion_of
 from connector.mapping.rules.paths import Path, parse_path
 from connector.mapping.rules.rules import template_for
@@ -16,7 +27,7 @@ from connector.mapping.rules.values import PLAIN, Conversion
 _PLACE = "{path}"
 
 
-def combiner_of(section: RuleSection, values: CompiledValues) -> Combiner | None:
+def combiner_of(section: RuleSection, values: CompiledValues, templates: RuleTemplates) -> Combiner | None:
     """Returns what makes the combined values of a rule; None if the rule has none.
 
     The conversions in `values` lose what happens before values are combined, and `values` gets the bits and the signals
@@ -46,16 +57,27 @@ def combiner_of(section: RuleSection, values: CompiledValues) -> Combiner | None
             if value.words is not None and not value.words.of and one.words is not None:
                 one = replace(one, words=replace(one.words, of=(path,)))
         named.append(one)
-        values.plain[place] = rule = replace(rule, conversion=_afterwards(conversion))
-        further = {".".join((*parts, bit)): f"{name}.{bit}" for bit in value.bits}
+        is_scaled = bool(one.in_fields) or conversion.changes_units
+        values.plain[place] = rule = replace(rule, conversion=_afterwards(conversion, is_scaled=is_scaled))
+        if one.marks_limits and not parts:
+            values.plain[BARE] = rule
+        further = {".".join((*parts, bit)): (f"{name}.{bit}", f"/{bit}") for bit in value.bits}
         if one.marks_limits:
-            further[place + LIMIT_SIGNAL] = name + LIMIT_SIGNAL
+            further[(place or BARE) + LIMIT_SIGNAL] = (name + LIMIT_SIGNAL, LIMIT_SIGNAL)
         no_unit = None if section.unit is None else template_for((), "")
-        for at, called in further.items():
-            own = None if value.path is None else called
-            thinning = rule.thinning if value.bits else None
-            part = replace(rule, conversion=PLAIN, thinning=thinning, unit=no_unit, named=own)
-            values.plain.setdefault(at, part)
+        for at, (called, end) in further.items():
+            own = section.values.get(at)
+            put = further_input_of(
+                section, value.input if own is None or own.input is None else own.input, end, templates
+            )
+            part = replace(
+                rule,
+                conversion=PLAIN,
+                thinning=rule.thinning if value.bits else None,
+                unit=no_unit,
+                named=None if value.path is None else called,
+            )
+            values.plain[at] = replace(values.plain.get(at, part), input=put)
     others = None
     if isinstance(section.scale, FieldSection) or isinstance(section.offset, FieldSection):
         conversion = conversion_of(section, None) or PLAIN
@@ -70,12 +92,13 @@ def after_combining(section: RuleSection) -> Conversion | None:
     """Returns the conversion of the rule's values that is left if they were combined before."""
     conversion = conversion_of(section, None)
     if isinstance(section.scale, FieldSection) or isinstance(section.offset, FieldSection):
-        return _afterwards(conversion or PLAIN)
+        return _afterwards(conversion or PLAIN, is_scaled=True)
     return conversion
 
 
-def _afterwards(conversion: Conversion) -> Conversion:
+def _afterwards(conversion: Conversion, *, is_scaled: bool) -> Conversion:
     return Conversion(
+        scaled_before=is_scaled,
         minimum=conversion.minimum,
         maximum=conversion.maximum,
         out_of_range=conversion.out_of_range,

@@ -14,10 +14,31 @@ def input_of(section: RuleSection, templates: RuleTemplates, *, sparkplug: bool)
 
     A format may say what tells the values of its documents apart, such as the series of line protocol.
     """
-    default = SPARKPLUG_INPUT if sparkplug else None
+    return templates.of("input", _input_text(section) or (SPARKPLUG_INPUT if sparkplug else None))
+
+
+def further_input_of(section: RuleSection, own: str | None, end: str, templates: RuleTemplates) -> Template | None:
+    """The template of the input ID of a further signal that is made of one value; `own` is the value's own template.
+
+    None means that the template of the rule is used, which names the path, so the signals of the value differ.
+    Otherwise `end` is added to the input ID of the value.
+    """
+    text = own or _input_text(section)
+    if text is None or (own is None and _names_the_path(text)):
+        return None
+    return templates.of("input", text if _names_the_path(text) else text + end)
+
+
+def _input_text(section: RuleSection) -> str | None:
+    if section.input is not None:
+        return section.input
     if section.format is not None and section.format.own_input and not (section.iterate or section.parallel):
-        default = ("{topic}/{key}:" if section.key else "{topic}:") + section.format.own_input
-    return templates.of("input", section.input or default)
+        return ("{topic}/{key}:" if section.key else "{topic}:") + section.format.own_input
+    return None
+
+
+def _names_the_path(text: str) -> bool:
+    return "{path" in text or "{field" in text
 
 
 def integration_of(section: RuleSection, templates: RuleTemplates) -> Template | None:
@@ -42,6 +63,6 @@ def quality_input_of(section: RuleSection, templates: RuleTemplates) -> Template
     Otherwise `/quality` is added to the input ID of the value.
     """
     text = section.input
-    if text is None or "{path}" in text or "{field}" in text:
+    if text is None or _names_the_path(text):
         return None
     return templates.of("input", f"{text}/quality")

@@ -93,7 +93,7 @@ def compile_rule(
     templates = RuleTemplates(tuple(names), items=bool(section.iterate or section.parallel))
     values = values_of(section, templates)
     others = _maps_other_values(section, values)
-    combiner = combiner_of(section, values)
+    combiner = combiner_of(section, values, templates)
     has_values = not section.skip and section.describes is None
     tag_source = tags_of(section.tags or tags, templates) if has_values else None
     if sparkplug is not None and tag_source is not None and tag_source.unknown == "dead_letter":
@@ -175,6 +175,11 @@ def _decoding(section: RuleSection, build: BuildFormat | None) -> tuple[DecodeSt
     if build is None:
         return ()
     return tuple(
-        DecodeStep(parse_parts(step.path), tuple(step.encoding), build(step.format or JsonFormatSection(), "none"))
+        DecodeStep(
+            parse_parts(step.path),
+            tuple(step.encoding),
+            build(step.format or JsonFormatSection(), "none"),
+            keeps_objects=step.encoding == ["text"] and (step.format is None or step.format.type in ("json", "ndjson")),
+        )
         for step in section.decode
     )

@@ -7,13 +7,17 @@ import io
 import json
 import os
 import resource
+import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import Result
 
+from connector.clarify import Client
+from connector.commands.clarify.sheets import blocks
 from connector.commands.cli import main
 from tests.sandbox_server import SandboxServer, sandbox_fixture
 from tests.secret_search import SearchedCommands
@@ -139,13 +143,12 @@ def test_times_in_every_form(sandbox: SandboxServer, tmp_path: Path) -> None:
 def test_columns_of_a_spreadsheet(sandbox: SandboxServer, tmp_path: Path) -> None:
     file = tmp_path / "sheet.csv"
     file.write_text("time;sheet/a;sheet/b\n1777615200;4,5;-1,5e3\n1777615201;;2\n")
-    guessed = run(sandbox, "insert", str(file))
-    assert "line 1: ';' seems to separate the columns: name the delimiter with --delimiter" in guessed.stderr
-    done = run(sandbox, "insert", str(file), "--delimiter", ";", "--decimal-comma")
-    assert "inserted: 3 values, signals: 2" in done.stderr
-    assert [value for _, value in sandbox.samples("sheet/a") + sandbox.samples("sheet/b")] == [4.5, -1500, 2]
-    without = run(sandbox, "insert", str(file), "--delimiter", ";")
-    assert "line 2, column 2 (sheet/a): '4,5' is not a number" in without.stderr
+    for options in ([], ["--delimiter", ";", "--decimal-comma"]):
+        done = run(sandbox, "insert", str(file), *options)
+        assert "inserted: 3 values, signals: 2" in done.stderr
+        assert [value for _, value in sandbox.samples("sheet/a") + sandbox.samples("sheet/b")] == [4.5, -1500, 2]
+    other = run(sandbox, "insert", str(file), "--decimal-point")
+    assert "line 2, column 2 (sheet/a): '4,5' has another decimal sign than what was said: point" in other.stderr
     tabs = run(sandbox, "insert", "-", "--delimiter", "tab", stdin="time\tsheet/c\n1777615200\t7\n")
     assert "inserted: 1 values, signals: 1" in tabs.stderr
 
@@ -164,8 +167,8 @@ def test_every_mistake_is_named_and_nothing_is_sent(sandbox: SandboxServer, tmp_
     assert refused.stderr.splitlines() == [
         f"{file}, line 2, column 1: '2026-05-01T06:00:00' has no time zone: add a zone, such as Z, or use --time-zone",
         f"{file}, line 3, column 1: 'nope' is no time such as 2026-05-01T06:00:00Z or 1777615200",
-        f"{file}, line 4, column 2 (bad/a): 'x' is not a number that Clarify can store",
-        f"{file}, line 4, column 3 (bad/b): 'inf' is not a number that Clarify can store",
+        f"{file}, line 4, column 2 (bad/a): 'x' is no number",
+        f"{file}, line 4, column 3 (bad/b): 'inf' is no number",
         f"{file}, line 5: 2 columns, but the heading has 3",
         f"{file}, line 7, column 1: '' is no time such as 2026-05-01T06:00:00Z or 1777615200",
         "Error: 6 mistakes, nothing was sent; correct the file, or use --skip-bad",
@@ -198,7 +201,10 @@ def test_files_that_are_no_tables(
     assert said in refused.stderr
 
 
-def test_after_a_failure_it_says_where_to_go_on(sandbox: SandboxServer, tmp_path: Path) -> None:
+def test_after_a_failure_it_says_where_to_go_on(
+    sandbox: SandboxServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(blocks, "MOST_BYTES", 500_000)
     file = tmp_path / "long.csv"
     file.write_text("time,go/on\n" + "".join(f"{1777615200 + n},{n}\n" for n in range(25_000)))
     forbidden = {"kind": "rpc_error", "code": -32003, "message": "Operation not permitted"}
@@ -224,6 +230,7 @@ def test_memory_does_not_grow_with_the_file(sandbox: SandboxServer, tmp_path: Pa
         file.write_text("time,m/a,m/b\n" + "".join(f"{1777615200 + n},{n},{n / 3}\n" for n in range(lines)))
         program = (
             "import resource, sys; from connector.commands.cli import main\n"
+            "from connector.commands.clarify.sheets import blocks; blocks.MOST_BYTES = 1_200_000\n"
             "try: main(sys.argv[1:])\n"
             "except SystemExit as end: assert not end.code\n"
             "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
@@ -250,9 +257,12 @@ def test_times_that_are_not_clear(sandbox: SandboxServer, tmp_path: Path) -> Non
 def test_a_file_that_is_not_utf_8_is_named_with_its_line(sandbox: SandboxServer, tmp_path: Path) -> None:
     file = tmp_path / "latin.csv"
     file.write_bytes(b"time,input,value\n1777615200,a,1\n1777615200,\xe5,1\n")
-    refused = run(sandbox, "insert", str(file), "--long")
+    refused = run(sandbox, "insert", str(file), "--long", "--encoding", "utf-8")
     assert refused.exit_code == 1
     assert "byte 0xe5 is not UTF-8" in refused.stderr
+    guessed = run(sandbox, "insert", str(file), "--long")
+    assert "is not UTF-8 and was read as cp1252; if letters are wrong, use --encoding" in guessed.stderr
+    assert "line 3, column 2: 'å' cannot be an input ID" in guessed.stderr
 
 
 def test_many_series_at_times_of_their_own_stay_small(sandbox: SandboxServer) -> None:
@@ -269,6 +279,85 @@ def test_publishing_again_does_not_show_what_is_hidden(sandbox: SandboxServer) -
         assert item["visible"] == visible
     (signal,) = table(run(sandbox, "signals", "-f", "input=hide/a", "--format", "csv").stdout)
     assert "1 unchanged" in run(sandbox, "publish", "--signal", signal["id"], "--name", "Hide {name}").stderr
+
+
+def test_headings_are_mapped_to_input_ids(sandbox: SandboxServer, tmp_path: Path) -> None:
+    sheet = "Zeit;Druck (bar);Füllstand;Bemerkung\n01.05.2026 06:00;4,1;NaN;neu\n01.05.2026 07:00;4,2;7;\n"
+    file = tmp_path / "sheet.csv"
+    file.write_bytes(sheet.encode("cp1252"))
+    zone = ("--time-zone", "Europe/Oslo")
+    names = tmp_path / "names.csv"
+    names.write_text("heading;input\nDruck (bar);map/pressure\nFüllstand;map/wrong\nAnderes;map/other\n")
+    mapped = ("--map-file", str(names), "--map", "Füllstand=map/level", "--map", "Bemerkung=")
+    done = run(sandbox, "insert", str(file), *zone, *mapped, "--na", "NaN")
+    assert "inserted: 3 values, signals: 2" in done.stderr
+    assert sandbox.samples("map/pressure") == [(1777608000_000_000, 4.1), (1777611600_000_000, 4.2)]
+    assert sandbox.samples("map/level") == [(1777611600_000_000, 7)]
+    assert sandbox.samples("map/wrong") == []
+    unmapped = run(sandbox, "insert", str(file), *zone)
+    assert "line 1, column 2: 'Druck (bar)' cannot be an input ID" in unmapped.stderr
+    assert "--map 'Druck (bar)=…'" in unmapped.stderr
+    other = run(sandbox, "insert", str(file), *zone, *mapped, "--map", "Durck=map/x")
+    assert "no column of values is called 'Durck', as --map says; the columns are 'Druck (bar)'" in other.stderr
+    names.write_text("name;input\na;b\n")
+    assert (
+        "names.csv, line 1: the columns must be heading and input"
+        in run(sandbox, "insert", str(file), "--map-file", str(names)).stderr
+    )
+    long = "time,input,value\n1777615200,Druck,1\n"
+    assert run(sandbox, "insert", "-", "--long", "--map", "Druck=map/long", stdin=long).exit_code == 0
+    assert sandbox.samples("map/long") == [(1777615200_000_000, 1)]
+
+
+def test_values_that_replace_each_other_are_counted(sandbox: SandboxServer) -> None:
+    text = "time,twice/a,twice/b\n1777615200,1,5\n1777615200,2,5\n"
+    done = run(sandbox, "insert", "-", stdin=text)
+    assert "inserted: 3 values, signals: 2, replaced by a later value for the same time: 1" in done.stderr
+    assert sandbox.samples("twice/a") == [(1777615200_000_000, 2)]
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "said"),
+    [
+        ("time,a,b\n1777615200,,\n", [], "has no value: nothing was sent"),
+        ("time,a\n1777615200,1\n", ["--from-line", "3"], "has no value from line 3 on: nothing was sent"),
+        ("time,a\n1777615200,x\n", ["--skip-bad"], "no value is without a mistake, nothing was sent; mistakes: 1"),
+        ("time,tag,x\n1777615200,boiler/1,2\n", [], "if each line has one value, use --long"),
+    ],
+)
+@pytest.mark.parametrize("stream", [False, True])
+def test_nothing_inserted_is_no_success(
+    sandbox: SandboxServer, tmp_path: Path, text: str, options: list[str], said: str, stream: bool
+) -> None:
+    file = tmp_path / "file.csv"
+    file.write_text(text)
+    done = run(sandbox, "insert", "-" if stream else str(file), *options, stdin=text if stream else None)
+    assert done.exit_code == 1
+    assert said in done.stderr
+
+
+def test_ctrl_c_says_where_to_go_on(sandbox: SandboxServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blocks, "MOST_BYTES", 60_000)
+    insert, calls = Client.insert, []
+
+    def interrupted(self: Client, *args: Any, **more: Any) -> Any:
+        calls.append(args)
+        if len(calls) == 2:
+            signal.raise_signal(signal.SIGINT)
+        return insert(self, *args, **more)
+
+    monkeypatch.setattr(Client, "insert", interrupted)
+    file = tmp_path / "long.csv"
+    file.write_text("time,stop\n" + "".join(f"{1777615200 + n},{n}\n" for n in range(3_000)))
+    stopped = run(sandbox, "insert", str(file))
+    assert stopped.exit_code == 130
+    line = int(stopped.stderr.split()[-1])
+    assert stopped.stderr.endswith(
+        f"interrupted; all lines up to line {line - 1} are stored; continue with --from-line {line}\n"
+    )
+    assert len(sandbox.samples("stop")) == line - 2
+    assert run(sandbox, "insert", str(file), "--from-line", str(line)).exit_code == 0
+    assert len(sandbox.samples("stop")) == 3_000
 
 
 # -- errors ---------------------------------------------------------------------------------------
@@ -308,7 +397,9 @@ def test_credentials_may_be_text_and_are_never_shown(sandbox: SandboxServer) -> 
         (["publish", "--all", "--name", "{name.x}"], 2, "may have {name} and {input}"),
         (["data-frame", "--output", "no/such/folder.csv"], 1, "no/such/folder.csv: No such file or directory"),
         (["data-frame", "--plot", "day.txt"], 2, "the name must end in .png"),
-        (["insert", "-", "--decimal-comma"], 2, "the columns need another delimiter"),
+        (["insert", "-", "--encoding", "klingon"], 2, "'klingon' is no encoding"),
+        (["insert", "-", "--date-format", "DD.MM.YYYY"], 2, "--date-format: format: 'DD.MM.YYYY' is none of"),
+        (["insert", "-", "--map", "a"], 2, "--map 'a' needs an equals sign"),
         (["insert", "-", "--delimiter", ";;"], 2, "--delimiter must be one character, or tab, not ';;'"),
         (["data-frame", "--from", "20260501"], 2, "can be a date or a number since 1970"),
         (["publish", "--all", "--label", "x"], 2, "'x' is not KEY=VALUE"),

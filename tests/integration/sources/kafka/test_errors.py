@@ -461,7 +461,7 @@ def test_what_is_wrong_with_a_connection_is_said_with_the_remedy_once_a_minute(
         (security.bootstrap("SSL"), tls, "set tls.cert_file"),
         (security.bootstrap("SASL_SSL"), ours, "name the authority that signed it in tls.ca_file"),
         (cluster.first.bootstrap, {"sasl": sasl}, "remove sasl"),
-        (silent_tls(expired), ours, "it has expired; renew the broker's certificate"),
+        (silent_tls(expired), ours, "it has expired; renew the server's certificate"),
         (silent_tls(named), ours, "for another name than 127.0.0.1"),
         (cluster.lost, {}, "advertised.listeners"),
         ("kafka.invalid:9092", {}, "the host name is not known"),

@@ -14,6 +14,7 @@ from connector.mapping.plans import Plan
 from connector.mapping.rules.compiler.rule import check_compiles, compile_rule
 from connector.mapping.rules.section import RuleSection
 from connector.mapping.signals.descriptions import Described, Descriptions
+from connector.mapping.tags.read import read_tags
 from connector.records import Reason, SignalMetadata
 from connector.state.state import State, read_memory
 from tests.unit.mapping.mappers import mapper, take
@@ -134,7 +135,15 @@ def test_what_the_configuration_says_counts_and_a_preset_yields() -> None:
     assert (found.name, found.unit, found.labels) == ("Oil pressure", "Pa", (("line", ("mine",)), ("area", ("north",))))
 
 
-@pytest.mark.parametrize("more", [{"scale": 0.001}, {"offset": 273.15}, {"scale": 0.001, "unit": "MPa"}])
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"scale": 0.001},
+        {"offset": 273.15},
+        {"scale": 0.001, "unit": "MPa"},
+        {"scale": {"path": "factor", "default": 10}},
+    ],
+)
 def test_a_value_that_the_rule_converts_has_not_the_unit_of_the_payload(more: dict[str, Any]) -> None:
     for rule in ({**VALUES, **more}, {**VALUES, "values": {"oil": more}}):
         using = mapper(NAMES, rule)
@@ -142,6 +151,24 @@ def test_a_value_that_the_rule_converts_has_not_the_unit_of_the_payload(more: di
         take(using, {"oil": 1}, "plant/l7")
         found = described(using)["plant/l7:oil"]
         assert (found.name, found.unit) == ("Oil pressure", more.get("unit", ""))
+
+
+def test_a_description_in_a_text_of_its_message_is_decoded() -> None:
+    using = mapper({**NAMES, "decode": "said", "iterate": "said.tags"}, VALUES)
+    take(using, {"said": json.dumps(OIL), "about": "Line 7"}, "meta/l7")
+    take(using, {"oil": 4.2}, "plant/l7")
+    assert described(using) == {"plant/l7:oil": OIL_SAID}
+    (reject,) = take(using, {"said": "{"}, "meta/l7").rejects
+    assert "decode: not JSON" in reject.message
+
+
+@pytest.mark.parametrize(("row", "unit"), [("0,1;", ""), ("0,1;kPa", "kPa"), (";", "bar")])
+def test_a_value_that_a_tag_list_scales_has_not_the_unit_of_the_payload(row: str, unit: str) -> None:
+    using = mapper(NAMES, {**VALUES, "tags": {"file": "tags.csv"}})
+    using.use_tags(using.tag_lists[0], read_tags(f"key;scale;unit\nplant/l7:oil;{row}\n".encode(), "tags.csv"))
+    take(using, OIL, "meta/l7")
+    take(using, {"oil": 1}, "plant/l7")
+    assert described(using)["plant/l7:oil"].unit == unit
 
 
 @pytest.mark.parametrize(

@@ -63,6 +63,7 @@ def test_other_notations(written: object, expected: int) -> None:
     [
         ("yesterday", "'yesterday' is neither ISO 8601 nor an epoch number"),
         ("", "neither ISO 8601"),
+        ("01/05/2026 06:00:00", "epoch number; its rule can say: time: {format: "),
         ("nan", "neither ISO 8601"),
         ("1_700_000_000", "neither ISO 8601"),
         ("2024-13-01T00:00:00Z", "neither ISO 8601"),

@@ -6,7 +6,7 @@ import io
 
 import pytest
 
-from connector.commands.clarify.insert import _Layout, _Reader
+from connector.commands.clarify.sheets.reader import Layout, Reader
 from connector.terminal.tables import write_csv
 
 TIME = "2026-05-01T06:00:00Z"
@@ -21,8 +21,8 @@ def test_a_guarded_input_id_and_negative_numbers_come_back(long: bool) -> None:
     else:
         write_csv(["time", "-boiler", "+x"], [[TIME, -4.5, "-1e3"]], out)
     assert "'-boiler" in out.getvalue()
-    reader = _Reader("file", io.StringIO(out.getvalue()), _Layout(None, long, ",", False))
+    reader = Reader("file", io.BytesIO(out.getvalue().encode()), Layout(long=long))
     (block,) = reader.blocks()
     assert reader.problems == []
     assert block.times == {TIME_US: 0}
-    assert block.series == {"-boiler": {0: -4.5}, "+x": {0: -1000.0}}
+    assert block.series == {"-boiler": [-4.5], "+x": [-1000.0]}

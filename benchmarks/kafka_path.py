@@ -39,6 +39,7 @@ from connector.mapping.time.clock_skew import Skew
 from connector.observe.logs import configure_logs
 from connector.packing.pending import Pending
 from connector.packing.planner import plan_frame
+from connector.pipeline.destination import Integration
 from connector.pipeline.pipeline import Pipeline
 from connector.pipeline.under_way import Limits
 from connector.records import SignalMetadata
@@ -169,7 +170,7 @@ def path(bootstrap: str, group: str, records: int) -> dict[str, float]:
         source = KafkaSource(_section(bootstrap, group), SourceFile.open(Path(folder) / "kafka.sqlite"))
         nothing = _Nothing()
         limits = Limits(3600.0, 10**12, 10**9)
-        pipeline = Pipeline([source], Mapper(), nothing, plan_frame, nothing, nothing, limits, 1.0)
+        pipeline = Pipeline([source], Mapper(), [Integration(nothing, limits, 1.0)], plan_frame, nothing, nothing)
         source.start(pipeline)
         calm_collector()
         meter = _Meter(records)

@@ -126,7 +126,7 @@ def connector(config: Path, messages: int) -> None:
             received_at = time.perf_counter() - began
         time.sleep(0.01)
     seconds, used = time.perf_counter() - began, time.process_time() - cpu
-    requests = running.pipeline.sender.status.requests
+    requests = running.pipeline.status.requests
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     running.stop()
     print(

@@ -61,7 +61,26 @@ class Chunk:
 
 
 Sample: TypeAlias = tuple[str, int, float]
-"""(input ID, time in µs, number): one value in Clarify."""
+"""(input ID, time in µs, number): one value in Clarify. For another integration than the default one, the input ID is
+written as by `at_integration`."""
+
+
+_AT: Final = "|"
+"""Stands between the name of an integration and an input ID; no input ID and no name has it."""
+
+
+def at_integration(integration: str, input_id: str) -> str:
+    """Returns the input ID as the connector writes it beside input IDs of other integrations: `plant-a|temperature`.
+
+    The input IDs of the default integration, whose `integration` is empty here, stand alone.
+    """
+    return f"{integration}{_AT}{input_id}" if integration else input_id
+
+
+def of_integration(written: str) -> tuple[str, str]:
+    """Returns (integration, input ID) of what `at_integration` has written; the default integration is empty."""
+    integration, at, input_id = written.partition(_AT)
+    return (integration, input_id) if at else ("", written)
 
 
 _REASON: Final = re.compile(r"[a-z][a-z0-9_]{0,63}")
@@ -106,6 +125,7 @@ class Reason(StrEnum):
     OUT_OF_RANGE = "out_of_range"
     UNKNOWN_STATE = "unknown_state"
     UNKNOWN_TAG = "unknown_tag"
+    UNKNOWN_INTEGRATION = "unknown_integration"
     BAD_QUALITY = "bad_quality"
     WRONG_STRUCTURE = "wrong_structure"
     DUPLICATE_KEY = "duplicate_key"

@@ -229,6 +229,9 @@ class ListSource(Source):
         self.handover = handover
         self.started = True
 
+    def log(self, partition: str) -> str:
+        return ""
+
     def hold(self) -> None:
         self.holds += 1
 

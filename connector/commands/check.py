@@ -9,7 +9,6 @@ from typing import Final
 import click
 
 from connector.brokers.findings import Level
-from connector.clarify import Credentials
 from connector.commands.configuration import CONFIG
 from connector.commands.exposed import exposed_files
 from connector.config.model import Config
@@ -17,6 +16,7 @@ from connector.config.read import catalogues, load_config
 from connector.formats.schema.schemas import RegisteredSchema, SchemaId
 from connector.mapping.rules.rules import Rule, everything
 from connector.mapping.tags.source import lists_of
+from connector.runtime.client import load_credentials
 from connector.runtime.tag_lists import read_tag_file
 from connector.settings import SettingsError
 from connector.sources.section import SourceSection
@@ -38,7 +38,7 @@ def check(config: Path, network: bool) -> None:
     loaded = load_config(config)
     for path in exposed_files(config, loaded):
         say(f"warning: {path} holds a secret, and every user of this machine can read it: chmod 600 {path}")
-    credentials = Credentials.load(loaded.clarify.credentials, allow_insecure=loaded.clarify.allow_insecure)
+    credentials = load_credentials(loaded)
     for name, registry in loaded.schema_registries.items():
         _check_files(f"schema registry {name}", registry.files)
         for warning in registry.warnings:
@@ -64,8 +64,9 @@ def check(config: Path, network: bool) -> None:
     if network:
         _check_network(loaded)
     say(
-        f"{config}: ok: {', '.join(f'{s.name} ({s.address})' for s in loaded.sources)} → {credentials.api_url}, "
-        f"integration {credentials.integration}, {len(loaded.mapping.rules) or 'no'} mapping rules"
+        f"{config}: ok: {', '.join(f'{s.name} ({s.address})' for s in loaded.sources)} → "
+        f"{', '.join(f'{found.api_url}, integration {found.integration}' for found in credentials.values())}, "
+        f"{len(loaded.mapping.rules) or 'no'} mapping rules"
     )
 
 

@@ -16,7 +16,8 @@ def exposed_files(file: Path, loaded: Config) -> list[Path]:
 
     Files with secrets are the credentials, private keys, and the files of `${file:…}`.
     """
-    found = dict.fromkeys([loaded.clarify.credentials, *secret_files(file), *_keys(loaded)])
+    credentials = [loaded.clarify.of(name).credentials for name in loaded.clarify.names.values()]
+    found = dict.fromkeys([*credentials, *secret_files(file), *_keys(loaded)])
     return [path for path in found if others_can_read(path)]
 
 

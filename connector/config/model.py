@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import difflib
 from datetime import timedelta
 from pathlib import Path
 
@@ -90,6 +91,21 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
+    def _integrations_exist(self) -> Config:
+        known = self.clarify.names
+        for number, rule in enumerate(self.mapping.rules):
+            for section in rule.sections():
+                to = section.to
+                if to is not None and "{" not in to and to not in known:
+                    near = difflib.get_close_matches(to, known, 1)
+                    hint = f"; did you mean {near[0]}?" if near else ""
+                    raise ValueError(
+                        f"mapping.rules[{number}].to: there is no integration {to!r}{hint} Known are "
+                        f"{', '.join(known)}; clarify.integrations has the further ones"
+                    )
+        return self
+
+    @model_validator(mode="after")
     def _letters_do_not_come_back(self) -> Config:
         """Raise ValueError if a source reads the topic of dead letters: letters would become letters without end."""
         destination = self.dead_letters.destination
@@ -111,6 +127,13 @@ class Config(Section):
             return build_format(section, compression, registry=registries, max_payload=self.mapping.max_payload)
 
         return self.mapping.compile(build)
+
+    def with_share(self, share: float) -> Config:
+        """Return the configuration with this share of the rate of inserts, in each integration."""
+        delivery = self.delivery.model_copy(
+            update={"requests_per_second": self.delivery.requests_per_second * share, "share": 1.0}
+        )
+        return self.model_copy(update={"delivery": delivery, "clarify": self.clarify.scaled(inserts=share)})
 
     def time_bounds(self) -> TimeBounds:
         """Return the range of plausible times."""

@@ -52,6 +52,8 @@ class PackingAccount:
     collisions: int = 0
     """Samples that were moved to the time of the sample before them of the same input."""
     greatest_shift_us: int = 0
+    integration: str = ""
+    """The name of the integration; empty for the default integration."""
 
     @property
     def samples_per_request(self) -> float:

@@ -130,7 +130,7 @@ class Observer:
         pipeline = self._connector.pipeline
         ledger = read_ledger(self._config)
         total = ledger.total
-        status = pipeline.sender.status
+        status = pipeline.destinations[""].sender.status
         rates = self._rates(
             _Mark(now, total.messages.received, total.samples.received, total.samples.inserted, status.requests)
         )

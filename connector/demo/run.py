@@ -163,7 +163,7 @@ def run_demo(options: Options, screen: Screen, signals: StopSignals) -> DemoResu
             ledger=read_ledger(config),
             acknowledged=plant.topics or {},
             reasons=dict(pipeline.status.reasons),
-            requests=pipeline.sender.status.requests,
+            requests=pipeline.status.requests,
             density=0.0 if packing is None else packing.density,
             signals=len(store.signals()),
             sandbox_samples=store.count_samples(),

@@ -26,7 +26,7 @@ else filtered. Each value counts separately.
 from __future__ import annotations
 
 from array import array
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -59,6 +59,8 @@ class _OpenChunk:
     partition: str
     positions: Sequence[int]
     topics: list[str]
+    lines: list[str]
+    """For each record, its line in the ledger: the same list as `topics`, unless a line is more than the topic."""
     values: array[int]
     """For each record, the number of its values, including rejected and filtered values."""
     open_values: array[int]
@@ -72,6 +74,20 @@ class _OpenChunk:
     inserted: int = 0
     open: int = 0
     """Sum of `open_values`."""
+
+
+@dataclass(slots=True)
+class OpenInSource:
+    """The open records of one source."""
+
+    records: int = 0
+    topics: int = 0
+    """Number of characters in the topics of these records."""
+
+    def add(self, records: int, topics: int) -> None:
+        """Add records whose topics have so many characters; negative numbers take them away."""
+        self.records += records
+        self.topics += topics
 
 
 class RecordLocation(NamedTuple):
@@ -100,6 +116,8 @@ class Progress:
         """Number of records in chunks that are not committed."""
         self.open_topics = 0
         """Number of characters in the topics of these records: each may have another topic, and topics may be long."""
+        self.open_in_source: dict[str, OpenInSource] = defaultdict(OpenInSource)
+        """The same for each source alone."""
         self.received_records = 0
         self.received_samples = 0
         self.abandoned_records = 0
@@ -115,12 +133,13 @@ class Progress:
         """Topic → the string object for it that all chunks share: a chunk has a topic for each of its records."""
         self._topics_length = 0
 
-    def begin(self, chunk: Chunk, parts: Sequence[Part], *, more: bool = False) -> int:
+    def begin(self, chunk: Chunk, parts: Sequence[Part], *, more: bool = False, lines: list[str] | None = None) -> int:
         """Begin the account of a chunk; returns the token of its first record.
 
         Record i of the chunk has this token plus i. `parts` has the outcome of the mapping for each record; rejected
         and filtered values are settled at once. With `more`, `chunk` is one part of a chunk of its source, and another
-        part follows: no part is committed before the last part is settled.
+        part follows: no part is committed before the last part is settled. `lines` has the line of each record in the
+        ledger; None: the topic.
         """
         size = len(chunk.records)
         mapped = sum(len(part.indexes) if isinstance(part, Rows) else 1 for _, part in parts)
@@ -137,9 +156,19 @@ class Progress:
         if len(self._topics) > known:
             self._topics_length += length
         self.open_topics += length
+        self.open_in_source[chunk.source].add(size, length)
         none = array("I", bytes(4 * size))
         opened = _OpenChunk(
-            chunk.source, chunk.partition, chunk.positions, topics, none, none[:], bytearray(size), {}, more
+            chunk.source,
+            chunk.partition,
+            chunk.positions,
+            topics,
+            topics if lines is None else self._kept(lines),
+            none,
+            none[:],
+            bytearray(size),
+            {},
+            more,
         )
         for index, part in parts:
             if isinstance(part, Rows):
@@ -214,7 +243,7 @@ class Progress:
             if inserted:
                 chunk.inserted += n
             else:
-                _add(chunk.not_inserted, (chunk.topics[index], outcome), n)
+                _add(chunk.not_inserted, (chunk.lines[index], outcome), n)
 
     def commits(self) -> list[Commit]:
         """Returns the commits that are possible now, and removes their chunks.
@@ -228,12 +257,17 @@ class Progress:
             for _ in range(self._settled_prefix(order)):
                 chunk = self._chunks.pop(order.popleft())
                 merge(tallies, _close(chunk))
-                self.open_records -= len(chunk.topics)
-                self.open_topics -= _length(chunk.topics)
+                self._closed(chunk)
                 position = chunk.positions[-1]
             if position is not None:
                 ready.append(Commit(source, partition, position, tallies))
         return ready
+
+    def _closed(self, chunk: _OpenChunk) -> None:
+        records, topics = len(chunk.topics), _length(chunk.topics)
+        self.open_records -= records
+        self.open_topics -= topics
+        self.open_in_source[chunk.source].add(-records, -topics)
 
     def _settled_prefix(self, order: Iterable[int]) -> int:
         """Returns the number of chunks, from the first on, that can be committed.
@@ -266,11 +300,10 @@ class Progress:
             for number in self._order.pop((source, partition), ()):
                 chunk = self._chunks.pop(number)
                 records += len(chunk.topics)
-                self.open_topics -= _length(chunk.topics)
+                self._closed(chunk)
                 self.abandoned_samples += sum(chunk.values)
                 if chunk.open:
                     self._abandoned[number] = chunk
-        self.open_records -= records
         self.abandoned_records += records
         return records
 
@@ -334,12 +367,12 @@ def _open_rows(opened: _OpenChunk, rows: Rows) -> None:
             opened.open_values[index] = width
             opened.outcomes[index] = bits
     if bits:
-        _add(opened.not_inserted, (opened.topics[indexes[0]], Outcome.FILTERED), rows.filtered * n)
+        _add(opened.not_inserted, (opened.lines[indexes[0]], Outcome.FILTERED), rows.filtered * n)
 
 
 def _open_one(opened: _OpenChunk, index: int, result: Mapped) -> None:
     """Open the values of one record. Rejected and filtered values are settled at once."""
-    waiting, filtered, topic = len(result.samples), result.filtered, opened.topics[index]
+    waiting, filtered, topic = len(result.samples), result.filtered, opened.lines[index]
     rejected = sum(1 for reject in result.rejects if reject.path is not None) if result.rejects else 0
     opened.values[index] = waiting + rejected + filtered
     opened.open_values[index] = waiting
@@ -392,16 +425,16 @@ def _all_one(topics: list[str]) -> bool:
 
 
 def _values_by_topic(chunk: _OpenChunk) -> Mapping[str, int]:
-    if _all_one(chunk.topics):
-        return {chunk.topics[0]: sum(chunk.values)}
+    if _all_one(chunk.lines):
+        return {chunk.lines[0]: sum(chunk.values)}
     values: dict[str, int] = {}
-    for topic, n in zip(chunk.topics, chunk.values, strict=True):
+    for topic, n in zip(chunk.lines, chunk.values, strict=True):
         values[topic] = values.get(topic, 0) + n
     return values
 
 
 def _outcomes_by_topic(chunk: _OpenChunk) -> Mapping[tuple[str, int], int]:
     """(topic, bits of the outcomes) → number of messages."""
-    if _all_one(chunk.topics):
-        return {(chunk.topics[0], bits): n for bits, n in Counter(chunk.outcomes).items()}
-    return Counter(zip(chunk.topics, chunk.outcomes, strict=True))
+    if _all_one(chunk.lines):
+        return {(chunk.lines[0], bits): n for bits, n in Counter(chunk.outcomes).items()}
+    return Counter(zip(chunk.lines, chunk.outcomes, strict=True))

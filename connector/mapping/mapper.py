@@ -91,6 +91,7 @@ class Mapper:
         max_claims: int | None = None,
         on_identity: OnIdentity = "warn",
         built_in_tags: TagSource | None = None,
+        integrations: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         """Without rules, every record is mapped.
 
@@ -103,7 +104,8 @@ class Mapper:
         `on_identity` decides about the values of a topic that several things share, if no rule tells these things
         apart. Payloads over `max_payload_bytes` and messages with more than `max_values` values are rejected. A clock
         that is off by more than `clock_warning_us` (µs) is reported. `built_in_tags` is the tag list of records that no
-        rule takes.
+        rule takes. `integrations` has the name of each integration → the name
+        in front of its input IDs.
         """
         self.clocks = Clocks()
         self.thinner = Thinner()
@@ -131,7 +133,7 @@ class Mapper:
             match_all=match_all,
             forgotten=self._descriptions.forget_plans if self._descriptions else lambda: None,
         )
-        self._naming = naming = Naming(self._plans, self.thinner, claims, states, sources, max_claims)
+        self._naming = naming = Naming(self._plans, self.thinner, claims, states, sources, max_claims, integrations)
         self.ids = naming.ids
         self.states = naming.states
         self.discovered = naming.discovered

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final, NamedTuple
 
 import structlog
@@ -27,10 +27,10 @@ _log = structlog.get_logger(__name__)
 
 
 class NewSignalCounts(NamedTuple):
-    """The number of signals that are let in and held, and of samples that were refused since the start."""
+    """The numbers of signals that are let in and held, by integration, and of samples refused since the start."""
 
-    let_in: int
-    held: int
+    let_in: Mapping[str, int]
+    held: Mapping[str, int]
     refused_samples: int
 
 
@@ -104,7 +104,7 @@ class NewSignalGate:
 
     def counts(self) -> NewSignalCounts:
         """Returns the numbers for the metrics."""
-        return NewSignalCounts(self._guard.signals, self._guard.held, self._guard.refused)
+        return NewSignalCounts(self._guard.signals(), self._guard.held(), self._guard.refused)
 
     def _look(self) -> None:
         self._looked = self._clock()

@@ -118,6 +118,7 @@ def configure_logs(level: str, form: str, stream: TextIO | None = None, *, worke
     structlog.configure(
         processors=[
             *whose,
+            structlog.contextvars.merge_contextvars,
             Bounded(),
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),

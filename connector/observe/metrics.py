@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Final
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
@@ -23,9 +23,31 @@ _CLOCKS = 20
 """Number of devices whose clock offsets are exported; a fleet has too many devices for a page."""
 
 
+def _field(values: Mapping[str, object], name: str) -> Callable[[str], float | None]:
+    """Returns a function that returns the attribute `name` of the value of an integration; None without a value."""
+    return lambda integration: getattr(values.get(integration), name, None)
+
+
 class _Numbers(Collector):
     def __init__(self, connector: Connector) -> None:
         self._connector = connector
+
+    def _by_integration(
+        self, name: str, text: str, value: Callable[[str], float | None], *, counts: bool = False
+    ) -> Metric:
+        """Returns a metric with the value of each integration; the label `integration` only if there are several.
+
+        `value` gets the name of the integration, and returns None if there is no value.
+        """
+        kind = CounterMetricFamily if counts else GaugeMetricFamily
+        integrations = self._connector.integrations
+        several = len(integrations) > 1
+        family = kind(f"{PREFIX}{name}", text, labels=["integration"] if several else [])
+        for integration in integrations:
+            found = value(integration)
+            if found is not None:
+                family.add_metric([self._connector.pipeline.status.shown(integration)] if several else [], found)
+        return family
 
     def collect(self) -> Iterator[Metric]:
         pipeline = self._connector.pipeline
@@ -117,33 +139,59 @@ class _Numbers(Collector):
 
     def _sender(self) -> Iterator[Metric]:
         connector = self._connector
-        status, circuit = connector.pipeline.sender.status, connector.pipeline.sender.circuit
+        destinations = connector.pipeline.destinations
         records, samples = connector.pipeline.status.waiting()
-        yield CounterMetricFamily(f"{PREFIX}insert_requests", "Insert requests sent", status.requests)
-        yield CounterMetricFamily(f"{PREFIX}insert_failures", "Insert requests that failed", status.failures)
-        yield CounterMetricFamily(f"{PREFIX}insert_bytes", "Bytes of frames sent", status.bytes_sent)
+        for name, text, count in (
+            ("insert_requests", "Insert requests sent", "requests"),
+            ("insert_failures", "Insert requests that failed", "failures"),
+            ("insert_bytes", "Bytes of frames sent", "bytes_sent"),
+        ):
+            yield self._by_integration(
+                name, text, _field({name: one.sender.status for name, one in destinations.items()}, count), counts=True
+            )
         yield CounterMetricFamily(
             f"{PREFIX}sparkplug_rebirth_requests", "Requests to nodes to send their births", connector.rebirths.sent
         )
-        pace = connector.pipeline.pace
         usage, blocked = connector.dead_letters.usage(), connector.dead_letters.trouble is not None
+        if len(destinations) > 1:
+            inserted = connector.pipeline.status.inserted_samples
+            yield self._by_integration(
+                "integration_samples", "Samples that the integration has stored", lambda one: inserted[one], counts=True
+            )
+            yield self._by_integration(
+                "integration_samples_in_memory",
+                "Samples of the integration that wait for a frame, and values in open windows",
+                lambda one: destinations[one].waiting,
+            )
+        yield self._by_integration(
+            "oldest_sample_seconds",
+            "Age of the sample that has waited longest",
+            lambda one: destinations[one].oldest_seconds(),
+        )
+        yield self._by_integration(
+            "insert_held",
+            "1 while Clarify refuses inserts until a person acts",
+            lambda one: float(destinations[one].sender.circuit.held),
+        )
+        yield self._by_integration(
+            "request_rate",
+            "Allowed insert requests a second of this process, now",
+            lambda one: destinations[one].rate(),
+        )
+        yield self._by_integration(
+            "request_share",
+            "Share of the allowed rate that this process may use",
+            lambda one: destinations[one].pace.share,
+        )
+        yield self._by_integration(
+            "congestion_factor",
+            "1 while Clarify is prompt, less while Clarify is slow",
+            lambda one: destinations[one].pace.congestion,
+        )
         gauges = (
             ("messages_in_memory", "Messages that were taken in and are not settled yet", records),
             ("samples_in_memory", "Samples that wait for a frame, and values in open windows", samples),
-            (
-                "oldest_sample_seconds",
-                "Age of the sample that has waited longest",
-                connector.pipeline.status.oldest_seconds(),
-            ),
-            ("insert_held", "1 while Clarify refuses inserts until a person acts", float(circuit.held)),
             ("dead_letters_blocked", "1 while dead letters cannot be written: intake waits", float(blocked)),
-            ("request_rate", "Allowed insert requests a second of this process, now", connector.pipeline.rate()),
-            ("request_share", "Share of the allowed rate that this process may use", pace.share),
-            (
-                "congestion_factor",
-                "1 while Clarify is prompt, less while Clarify is slow",
-                pace.congestion,
-            ),
             ("ready", "1 if the connector is ready", float(not connector.problems())),
             (
                 "threads_in_trouble",
@@ -163,55 +211,63 @@ class _Numbers(Collector):
         ):
             if size is not None:  # only the brokers know the size of a topic
                 yield GaugeMetricFamily(f"{PREFIX}{name}", text, size)
-        frames = list(connector.pipeline.status.frames)
-        if frames:
-            yield GaugeMetricFamily(f"{PREFIX}frame_samples", "Samples in the newest frame", frames[-1].samples)
-            yield GaugeMetricFamily(
-                f"{PREFIX}frame_density", "Share of the newest frame's cells with a value", frames[-1].density
-            )
-            yield GaugeMetricFamily(
-                f"{PREFIX}insert_seconds", "Duration of the insert of the newest frame", frames[-1].seconds
-            )
+        newest = {frame.integration: frame for frame in list(connector.pipeline.status.frames)}
+        for name, text, field in (
+            ("frame_samples", "Samples in the newest frame", "samples"),
+            ("frame_density", "Share of the newest frame's cells with a value", "density"),
+            ("insert_seconds", "Duration of the insert of the newest frame", "seconds"),
+        ):
+            if newest:
+                yield self._by_integration(name, text, _field(newest, field))
 
     def _metadata(self) -> Iterator[Metric]:
-        signals, items = self._connector.signals, self._connector.items
-        described, published = signals.counts(), items.counts()
-        for name, text, n in (
-            ("signals_saved", "Signals whose metadata was saved", signals.saved),
+        parts = self._connector.integrations
+        described = {name: one.signals.counts() for name, one in parts.items()}
+        published = {name: one.items.counts() for name, one in parts.items()}
+        counters: tuple[tuple[str, str, Callable[[str], float]], ...] = (
+            ("signals_saved", "Signals whose metadata was saved", lambda one: parts[one].signals.saved),
             (
                 "signals_merged",
                 "Changes of a signal's metadata that a newer change replaced before they were saved",
-                signals.outbox.desires.merged,
+                lambda one: parts[one].signals.outbox.desires.merged,
             ),
-            ("signals_published", "Signals that were published as items", items.published),
+            ("signals_published", "Signals that were published as items", lambda one: parts[one].items.published),
             (
                 "items_left_alone",
                 "Items left unchanged, because a person or another client had made or changed them",
-                items.left_alone,
+                lambda one: parts[one].items.left_alone,
             ),
             (
                 "metadata_forgotten",
                 "Changes of metadata or items that were dropped for want of disk and memory",
-                signals.outbox.desires.forgotten + items.outbox.desires.forgotten,
+                lambda one: parts[one].signals.outbox.desires.forgotten + parts[one].items.outbox.desires.forgotten,
             ),
-        ):
-            yield CounterMetricFamily(f"{PREFIX}{name}", text, n)
-        for name, text, n in (
-            ("signals_waiting", "Signals whose metadata is not saved yet", described.waiting),
+        )
+        for name, text, value in counters:
+            yield self._by_integration(name, text, value, counts=True)
+        gauges: tuple[tuple[str, str, Callable[[str], float]], ...] = (
+            ("signals_waiting", "Signals whose metadata is not saved yet", lambda one: described[one].waiting),
             (
                 "signals_postponed",
                 "Signals that wait because the last save was less than delivery.metadata_interval ago",
-                described.postponed,
+                lambda one: described[one].postponed,
             ),
-            ("signals_failed", "Signals whose metadata from the mapping cannot be saved", described.failed),
-            ("items_waiting", "Signals that are not published yet", published.waiting),
-            ("items_failed", "Signals that cannot be published", published.failed),
-        ):
-            yield GaugeMetricFamily(f"{PREFIX}{name}", text, n)
+            (
+                "signals_failed",
+                "Signals whose metadata from the mapping cannot be saved",
+                lambda one: described[one].failed,
+            ),
+            ("items_waiting", "Signals that are not published yet", lambda one: published[one].waiting),
+            ("items_failed", "Signals that cannot be published", lambda one: published[one].failed),
+        )
+        for name, text, value in gauges:
+            yield self._by_integration(name, text, value)
 
     def _circuits(self) -> Iterator[Metric]:
+        several = len(self._connector.integrations) > 1
+        labels = ["method", "integration"] if several else ["method"]
         state, held, failures, next_try = (
-            GaugeMetricFamily(f"{PREFIX}circuit_{name}", text, labels=["method"])
+            GaugeMetricFamily(f"{PREFIX}circuit_{name}", text, labels=labels)
             for name, text in (
                 ("state", "0 closed; 1 half-open: a probe is under way; 2 open: only probes are sent, now and then"),
                 ("held", "1 while Clarify refuses this method until a person acts"),
@@ -219,83 +275,83 @@ class _Numbers(Collector):
                 ("next_try_seconds", "Seconds until a request may be sent"),
             )
         )
-        for method, status in self._connector.circuits.statuses(time.monotonic()).items():
-            state.add_metric([method], _CIRCUIT_STATES[status.state])
-            held.add_metric([method], float(status.held))
-            failures.add_metric([method], status.failures)
-            next_try.add_metric([method], status.next_try_seconds)
+        for name, parts in self._connector.integrations.items():
+            for method, status in parts.circuits.statuses(time.monotonic()).items():
+                of = [method, self._connector.pipeline.status.shown(name)] if several else [method]
+                state.add_metric(of, _CIRCUIT_STATES[status.state])
+                held.add_metric(of, float(status.held))
+                failures.add_metric(of, status.failures)
+                next_try.add_metric(of, status.next_try_seconds)
         yield from (state, held, failures, next_try)
 
     def _packing(self) -> Iterator[Metric]:
-        packing = self._connector.pipeline.status.packing()
-        if packing is not None:
-            gauges = (
-                ("inflow_samples_per_second", "Samples a second that come in", packing.inflow),
-                (
-                    "capacity_samples_per_second",
-                    "Samples a second that can be sent at the present packing",
-                    packing.capacity,
-                ),
+        status = self._connector.pipeline.status
+        packing = {name: status.packing(name) for name in self._connector.integrations}
+        aligned = next(filter(None, packing.values()), None)
+        if aligned is not None:
+            for name, text, field in (
+                ("inflow_samples_per_second", "Samples a second that come in", "inflow"),
+                ("capacity_samples_per_second", "Samples a second that can be sent at the present packing", "capacity"),
                 (
                     "most_samples_per_second",
                     "Samples a second that could be sent at the best packing, with as many waiting samples as allowed",
-                    packing.most,
+                    "most",
                 ),
-                ("backlog_seconds", "Time to send all waiting samples at the present packing", packing.backlog_seconds),
-                (
-                    "load_sustainable",
-                    "0 while more samples come in than can be sent at the best packing",
-                    float((packing.factor or 1.0) >= 1),
-                ),
-            )
-            for name, text, value in gauges:
-                yield GaugeMetricFamily(f"{PREFIX}{name}", text, value)
-            yield GaugeMetricFamily(
-                f"{PREFIX}samples_per_request",
-                "Mean samples a request, since the start",
-                packing.samples_per_request,
-            )
-            yield GaugeMetricFamily(
-                f"{PREFIX}density", "Share of all frames' cells with a value, since the start", packing.density
+                ("backlog_seconds", "Time to send all waiting samples at the present packing", "backlog_seconds"),
+                ("samples_per_request", "Mean samples a request, since the start", "samples_per_request"),
+                ("density", "Share of all frames' cells with a value, since the start", "density"),
+            ):
+                yield self._by_integration(name, text, _field(packing, field))
+            yield self._by_integration(
+                "load_sustainable",
+                "0 while more samples come in than can be sent at the best packing",
+                lambda one: None if (found := packing[one]) is None else float((found.factor or 1.0) >= 1),
             )
             for name, text, n in (
-                ("samples_aligned", "Samples whose time was moved to a grid", packing.aligned),
+                ("samples_aligned", "Samples whose time was moved to a grid", aligned.aligned),
                 (
                     "samples_not_aligned",
                     "Samples not moved to a grid, because the shift was too long",
-                    packing.not_aligned,
+                    aligned.not_aligned,
                 ),
-                ("align_collisions", "Samples moved to the time of the signal's earlier sample", packing.collisions),
+                ("align_collisions", "Samples moved to the time of the signal's earlier sample", aligned.collisions),
             ):
                 yield CounterMetricFamily(f"{PREFIX}{name}", text, n)
             yield GaugeMetricFamily(
                 f"{PREFIX}align_greatest_shift_seconds",
                 "Longest shift of a sample's time",
-                packing.greatest_shift_us / 1e6,
+                aligned.greatest_shift_us / 1e6,
             )
-            yield CounterMetricFamily(f"{PREFIX}full_requests", "Full requests", packing.full_requests)
-            yield CounterMetricFamily(
-                f"{PREFIX}requests_saved_by_alignment",
-                "Full requests that alignment to whole seconds would have saved",
-                packing.aligned_saves,
-            )
+            for name, text, field in (
+                ("full_requests", "Full requests", "full_requests"),
+                (
+                    "requests_saved_by_alignment",
+                    "Full requests that alignment to whole seconds would have saved",
+                    "aligned_saves",
+                ),
+            ):
+                yield self._by_integration(name, text, _field(packing, field), counts=True)
         if self._connector.new_signals is not None:
             signals = self._connector.new_signals.counts()
-            yield GaugeMetricFamily(f"{PREFIX}signals_let_in", "Signals that may have samples", signals.let_in)
-            yield GaugeMetricFamily(f"{PREFIX}signals_held", "New signals that wait for an approval", signals.held)
+            yield self._by_integration(
+                "signals_let_in", "Signals that may have samples", lambda one: signals.let_in.get(one, 0)
+            )
+            yield self._by_integration(
+                "signals_held", "New signals that wait for an approval", lambda one: signals.held.get(one, 0)
+            )
             yield CounterMetricFamily(
                 f"{PREFIX}samples_not_let_in",
                 "Samples of new signals that became dead letters",
                 signals.refused_samples,
             )
-        rates = self._connector.pipeline.status.signal_rates
-        if rates is not None:
-            for name, text, n in (
-                ("signals_active", "Signals with samples in the last ten minutes", rates.signals),
-                ("signals_over_one_a_minute", "Signals with more than one sample a minute", rates.over_average),
-                ("signals_over_one_a_second", "Signals with more than one sample a second", rates.over_burst),
-            ):
-                yield GaugeMetricFamily(f"{PREFIX}{name}", text, n)
+        rates = {name: one.signal_rates for name, one in self._connector.pipeline.destinations.items()}
+        for name, text, field in (
+            ("signals_active", "Signals with samples in the last ten minutes", "signals"),
+            ("signals_over_one_a_minute", "Signals with more than one sample a minute", "over_average"),
+            ("signals_over_one_a_second", "Signals with more than one sample a second", "over_burst"),
+        ):
+            if any(rates.values()):
+                yield self._by_integration(name, text, _field(rates, field))
 
     def _sources(self) -> Iterator[Metric]:
         families: dict[str, Metric] = {}

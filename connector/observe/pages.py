@@ -23,8 +23,9 @@ def serve(config: Config, connector: Connector) -> ObserveServer | None:
 
     def ready() -> tuple[int, str, bytes]:
         problems = connector.problems()
+        several = len(connector.integrations) > 1
         circuits = {
-            method: {
+            (f"{connector.pipeline.status.shown(name)}: {method}" if several else method): {
                 "state": status.state.value,
                 "held": status.held,
                 "failures": status.failures,
@@ -32,7 +33,8 @@ def serve(config: Config, connector: Connector) -> ObserveServer | None:
                 "failing_seconds": round(status.failing_seconds, 1),
                 "next_try_seconds": round(status.next_try_seconds, 1),
             }
-            for method, status in connector.circuits.statuses(time.monotonic()).items()
+            for name, parts in connector.integrations.items()
+            for method, status in parts.circuits.statuses(time.monotonic()).items()
             if status.failures
         }
         notices = [notice.as_json() for notice in connector.notices()]

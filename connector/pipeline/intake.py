@@ -170,7 +170,7 @@ class Intake:
             moves()
             if why := ended(self._source):
                 raise SourceFailedError(why)
-            if not self._under_way.has_room():
+            if not self._under_way.has_room(self._source.name):
                 self._hold()
                 continue
             self._try_again()
@@ -230,7 +230,7 @@ class Intake:
             first, rest = _divided(rest, done)
             if not self._add(first, parts, given_away, more=rest is not None):
                 return None
-            while rest is not None and not self._under_way.has_room() and not self._aborted.is_set():
+            while rest is not None and not self._under_way.has_room(self._source.name) and not self._aborted.is_set():
                 moves()
                 self._hold()
         return None
@@ -283,7 +283,7 @@ class Intake:
             if self._under_way.now() < waiting.due or self._aborted.is_set():
                 continue
             ours = True
-            while waiting.chunks and self._under_way.has_room():
+            while waiting.chunks and self._under_way.has_room(self._source.name):
                 chunk, given_away, size = waiting.chunks[0]
                 ours = given_away == self._under_way.times_given_away(chunk)
                 rest = self._map(chunk, given_away) if ours else None

@@ -1,11 +1,12 @@
 """source → mapping → waiting tables → planner → sender → commit.
 
 Each source has an intake thread. The intake thread polls the source, maps the records and adds the samples to
-`UnderWay`. One sender thread waits for a rate slot, plans a frame out of the waiting samples, delivers the frame and
-settles the frame. All threads share `UnderWay`, which has one lock. While `UnderWay` is full, the sources are held
-until a quarter of the room is free; a held source keeps new records (see `Source`). A chunk is committed to its source
-when this chunk and all earlier chunks are settled. Before a source gives a partition away, the source asks the pipeline
-to settle the records of this partition quickly, and then to forget the rest.
+`UnderWay`. Each integration of Clarify has a sender thread, which waits for a rate slot, plans a frame out of the
+waiting samples of the integration, delivers the frame and settles the frame (see `Destination`). All threads share
+`UnderWay`, which has one lock. While an integration has as many waiting samples as it may, the sources that feed it are
+held until a quarter of the room is free; a held source keeps new records (see `Source`). A chunk is committed to its
+source when this chunk and all earlier chunks are settled, in every integration. Before a source gives a partition
+away, the source asks the pipeline to settle the records of this partition quickly, and then to forget the rest.
 """
 
 from __future__ import annotations
@@ -18,21 +19,16 @@ from typing import Final
 
 import structlog
 
-from connector.delivery.circuit import Circuit
-from connector.delivery.divided import by_record
-from connector.delivery.pace import Pace, effective_share
-from connector.delivery.sender import Inserter, Sender
-from connector.delivery.slots import Slots
-from connector.ledger.account import Outcome
+from connector.delivery.pace import effective_share
 from connector.mapping.mapper import Mapper
-from connector.packing.frame import Frame, encode_frame
 from connector.packing.planner import Planner
+from connector.pipeline.destination import Destination, Integration
 from connector.pipeline.discoveries import Discoveries
 from connector.pipeline.intake import Intake, SharedMapper, ended
 from connector.pipeline.notices import Notices
 from connector.pipeline.rejects import DeadLetters, Rejects
 from connector.pipeline.status import PipelineStatus
-from connector.pipeline.under_way import Limits, UnderWay
+from connector.pipeline.under_way import UnderWay
 from connector.records import Part, Record
 from connector.sources.source import Source
 from connector.threads.watched import Threaded, WatchedThread
@@ -54,17 +50,15 @@ class Pipeline:
         self,
         sources: Sequence[Source],
         mapper: Mapper,
-        client: Inserter,
+        integrations: Sequence[Integration],
         planner: Planner,
         dead_letters: DeadLetters,
         discoveries: Discoveries,
-        limits: Limits,
-        requests_per_second: float,
         *,
         admit: Callable[[list[Part]], list[Part]] | None = None,
         share: Callable[[Sequence[float]], float] = _mean,
         windows_done: Mapping[str, int] | None = None,
-        circuit: Circuit | None = None,
+        default: str = "default",
         notices: Notices | None = None,
         saw: Callable[[str, Sequence[Record]], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -72,43 +66,61 @@ class Pipeline:
         """Make the parts and the threads; nothing runs yet.
 
         `admit` puts a reject in the place of each sample of a signal that is not let in. `share` takes the shares of
-        all sources and returns the share of `requests_per_second` that this process may use. `windows_done` is as in
-        `WindowBook`. `saw` gets the name of a source and its new records. `clock` gives seconds.
+        all sources and returns the share of each rate that this process may use. `windows_done` is as in `WindowBook`.
+        `default` is the name for people of the integration whose name is empty. `saw` gets the name of a source and its
+        new records. `clock` gives seconds.
         """
         self._sources = {source.name: source for source in sources}
         self._mapper = mapper
         self._discoveries = discoveries
         self._clock = clock
         self._share = share
-        self.max_delay = limits.max_delay
+        self.max_delay = max(integration.limits.max_delay for integration in integrations)
         notices = notices or Notices()
         self._draining = threading.Event()
         self._aborted = threading.Event()
         self.stopped = threading.Event()
-        """Set when the sender thread has ended: no further frame will be sent."""
+        """Set when all sender threads have ended: no further frame will be sent."""
         self._failed: str | None = None
         self._committing = threading.Lock()
         """Held during a commit: one commit at a time, so that the committed positions of a source only rise."""
+        self._telling = threading.Lock()
+        """Held while the packing accounts are told: each sender thread may tell them."""
         self._account_due = 0.0
-        self.pace = Pace(requests_per_second)
-        self._slots = Slots(self.rate, self._aborted, clock)
-        self.sender = Sender(client, self._slots, self, pace=self.pace, circuit=circuit, clock=clock)
-        self._under_way = UnderWay(len(sources), limits, planner, mapper.thinner, windows_done or {}, clock)
+        limits = {integration.name: integration.limits for integration in integrations}
+        self._under_way = UnderWay(len(sources), limits, planner, mapper.thinner, windows_done or {}, clock, default)
         self._rejects = Rejects(self._sources, dead_letters, self._aborted, notices)
         shared = SharedMapper(mapper, discoveries, clock)
         self.between_records = shared.between_records
+        self.destinations: dict[str, Destination] = {}
+        """Name → integration; the name of the default integration is empty."""
         self.status = PipelineStatus(
             self._sources,
             mapper,
             shared,
             self._under_way,
             self._rejects,
-            self.sender,
-            lambda: self.pace.rate,
+            self.destinations,
             lambda: self.failure,
             notices,
             clock,
+            default,
         )
+        for integration in integrations:
+            self.destinations[integration.name] = Destination(
+                integration,
+                self._under_way,
+                self._rejects,
+                self.status,
+                discoveries,
+                self._rate_share,
+                self._commit,
+                self._tell_packing_now_and_then,
+                self._aborted,
+                clock,
+            )
+        self._sending = len(self.destinations)
+        """Number of sender threads that have not ended."""
         self._intakes = [
             Intake(
                 source,
@@ -128,49 +140,18 @@ class Pipeline:
             WatchedThread(f"intake-{source.name}", source.name, partial(self._guarded, intake.run))
             for source, intake in zip(sources, self._intakes, strict=True)
         ]
-        self._threads.append(WatchedThread("sender", "", partial(self._guarded, self._send)))
+        for name, destination in self.destinations.items():
+            send = partial(self._guarded, partial(self._send, destination), sends=True)
+            sender = WatchedThread(f"sender-{name}" if name else "sender", "", send)
+            sender.about = {"integration": name} if name else {}
+            self._threads.append(sender)
 
     # -- the way of the data ----------------------------------------------------------------------
 
-    def _send(self) -> None:
-        """Plan, deliver and settle frames until the pipeline is drained; each intake thread runs `Intake.run`."""
-        while self._under_way.wait_until_due(self._draining, self._aborted) and self._slots.wait():
-            slabs, waiting = self._under_way.take()
-            if slabs:
-                frame = encode_frame(slabs)
-                self._under_way.made(frame, waiting, self.pace.rate)
-                self._tell_packing_now_and_then()
-                if not self.sender.deliver(frame):
-                    return
+    def _send(self, destination: Destination) -> None:
+        """Send the samples of one integration until the pipeline is drained; each intake thread runs `Intake.run`."""
+        destination.send(self._draining)
         self._tell_packing()
-
-    def inserted(self, frame: Frame, seconds: float) -> None:
-        """Settle a frame that Clarify has stored; the insert took `seconds`."""
-        self._remember_windows(frame)
-        self.status.overwrote(self._under_way.overwrites(frame))
-        self._under_way.settle(frame, Outcome.INSERTED)
-        self.status.inserted(frame, seconds)
-        self._commit()
-
-    def rejected(self, frame: Frame, reason: str) -> None:
-        """Write dead letters for a frame whose values Clarify all refused for `reason`, then settle the frame."""
-        if not self._rejects.keep_refused(by_record(frame.columns), self._under_way.locate, reason):
-            return  # aborted: the source gives unsettled records again after the next start
-        self._remember_windows(frame)
-        self._under_way.settle(frame, Outcome.DEAD_LETTERED)
-        self._commit()
-
-    def still_ours(self, frame: Frame) -> Frame | None:
-        """Returns the frame without samples of partitions that were given away; None if no sample is left."""
-        return self._under_way.still_ours(frame)
-
-    def _remember_windows(self, frame: Frame) -> None:
-        """Remember the windows of a frame; called before a commit.
-
-        After a restart, a part of a window's values must not make the same window a second time.
-        """
-        if done := self._under_way.windows_of(frame):
-            self._discoveries.windows_done(done)
 
     def _commit(self) -> None:
         """Commit newly settled records to their sources."""
@@ -189,13 +170,13 @@ class Pipeline:
 
         Returns True if they are, and False after `timeout` seconds or while Clarify is not available.
         """
-        if not self._under_way.wait_settled(source, partitions, timeout, self._cannot_settle):
+        if not self._under_way.wait_settled(source, partitions, timeout, partial(self._cannot_settle, source)):
             return False
         with self._committing:  # when this lock is free, the commit of the last settled record is done
             return True
 
-    def _cannot_settle(self) -> bool:
-        return self._aborted.is_set() or self.stopped.is_set() or self.sender.circuit.trouble is not None
+    def _cannot_settle(self, source: str) -> bool:
+        return self._aborted.is_set() or self.stopped.is_set() or self.status.clarify_trouble(source) is not None
 
     def forget(self, source: str, partitions: Collection[str]) -> int:
         """Drop all records of `partitions` that are under way; returns the number of dropped records."""
@@ -256,7 +237,7 @@ class Pipeline:
 
     # -- details ----------------------------------------------------------------------------------
 
-    def _guarded(self, work: Callable[[], str | None]) -> None:
+    def _guarded(self, work: Callable[[], str | None], *, sends: bool = False) -> None:
         """Run the work of a thread; if the work fails, stop the pipeline, because no other thread does this work."""
         try:
             if failure := work():
@@ -269,16 +250,15 @@ class Pipeline:
         finally:
             if self.failure:
                 self.drain()
-            if work == self._send:
-                self.stopped.set()
+            if sends:
+                with self._committing:
+                    self._sending -= 1
+                    ended = not self._sending
+                if ended:
+                    self.stopped.set()
 
-    def rate(self) -> float:
-        """Returns the requests a second that are allowed now.
-
-        The number changes when the shares of the sources change, and when Clarify becomes slow.
-        """
-        self.pace.share = self._share([source.share() for source in self._sources.values()])
-        return self.pace.rate
+    def _rate_share(self) -> float:
+        return self._share([source.share() for source in self._sources.values()])
 
     def _tell_packing_now_and_then(self) -> None:
         now = self._clock()
@@ -287,7 +267,9 @@ class Pipeline:
             self._tell_packing()
 
     def _tell_packing(self) -> None:
-        if (account := self.status.packing()) is not None:
-            self._discoveries.packed(account)
-        if overwritten := self.status.take_overwritten():
-            self._discoveries.overwritten(overwritten)
+        with self._telling:
+            for name in self.destinations:
+                if (account := self.status.packing(name)) is not None:
+                    self._discoveries.packed(account)
+            if overwritten := self.status.take_overwritten():
+                self._discoveries.overwritten(overwritten)

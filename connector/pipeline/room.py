@@ -15,8 +15,12 @@ _RESUME_BELOW: Final = 0.75
 class Room:
     """Compares the records and samples under way with their bounds."""
 
-    def __init__(self, max_samples: int, now: float) -> None:
-        """At most `max_samples` may be under way. `now` is in seconds, on the clock of all later calls."""
+    def __init__(self, max_samples: float, now: float, max_records: int = OPEN_RECORDS) -> None:
+        """At most `max_samples` and `max_records` may be under way.
+
+        `now` is in seconds, on the clock of all later calls.
+        """
+        self._max_records = max_records
         self._max_samples = max_samples
         self._looked = now
         self._full = False
@@ -26,13 +30,13 @@ class Room:
         Windows do not count this time, because the rest of their values waits in the log.
         """
 
-    def look(self, samples: int, waiting: int, records: int, topics: int, now: float) -> bool:
+    def look(self, samples: float, waiting: int, records: int, topics: int, now: float) -> bool:
         """Returns whether sources may be read, for this load at `now`.
 
         `samples` counts all samples under way, and `waiting` counts the samples that could be sent. `records` counts
         the records under way, and `topics` the characters of their topics.
         """
-        used = max(samples / self._max_samples, records / OPEN_RECORDS, topics / _OPEN_TOPICS)
+        used = max(samples / self._max_samples, records / self._max_records, topics / _OPEN_TOPICS)
         if self._full and waiting:
             self.held_seconds += now - self._looked
         self._looked = now

@@ -7,9 +7,10 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, Protocol
 
 from connector.delivery.load import PackingAccount
+from connector.delivery.pace import Pace
 from connector.delivery.sender import Sender
 from connector.ledger.account import Commit, Counts
 from connector.ledger.progress import RecordLocation
@@ -48,6 +49,37 @@ class SentFrame:
     """Share of the frame's cells with a value, 0 to 1."""
     seconds: float
     """Duration of the insert request, in seconds."""
+    integration: str = ""
+    """The name of its integration; empty for the default integration."""
+
+
+class DestinationState(Protocol):
+    """The state of one integration."""
+
+    name: str
+    sender: Sender
+    pace: Pace
+
+    @property
+    def trouble(self) -> str | None:
+        """The reason why no sample can be sent now, for people; None while Clarify takes samples."""
+
+    @property
+    def waiting(self) -> int:
+        """Number of samples that wait for a frame, with the values in open windows."""
+
+    def rate(self) -> float:
+        """Returns the requests a second that are allowed now."""
+
+    def oldest_seconds(self) -> float:
+        """Returns the age of the oldest waiting sample, in seconds; 0 while no sample waits."""
+
+    def packing(self) -> PackingAccount | None:
+        """Returns how full the frames are and whether the load fits; None before the first frame."""
+
+    @property
+    def signal_rates(self) -> SampleRates | None:
+        """Sample rates of all signals in the last complete window; None before the first window ends."""
 
 
 class PipelineStatus:
@@ -60,20 +92,21 @@ class PipelineStatus:
         shared: SharedMapper,
         under_way: UnderWay,
         rejects: Rejects,
-        sender: Sender,
-        rate: Callable[[], float],
+        destinations: Mapping[str, DestinationState],
         failure: Callable[[], str | None],
         notices: Notices,
         clock: Callable[[], float] = time.monotonic,
+        default: str = "default",
     ) -> None:
-        """`rate` returns the allowed requests a second; `failure` returns why the pipeline stops for good, or None."""
+        """`destinations` has the state of each integration by its name, and `default` the name of the one whose name is
+        empty there. `failure` returns why the pipeline stops for good, or None."""
         self._sources = sources
         self._mapper = mapper
         self._shared = shared
         self._under_way = under_way
         self._rejects = rejects
-        self._sender = sender
-        self._rate = rate
+        self.destinations = destinations
+        self._default = default
         self._failure = failure
         self._notices = notices
         self._clock = clock
@@ -93,6 +126,8 @@ class PipelineStatus:
         """Samples since the start, by outcome."""
         self.filtered: Counter[str] = Counter()
         """Word of `FILTERED_BECAUSE` → number of messages, since the start, that became no sample for this reason."""
+        self.inserted_samples: Counter[str] = Counter()
+        """Integration → number of samples, since the start, that it has stored."""
         self.frames: deque[SentFrame] = deque(maxlen=_RECENT_FRAMES)
         """The newest frames, the newest last."""
 
@@ -112,13 +147,16 @@ class PipelineStatus:
 
     def overwrote(self, found: Sequence[tuple[Overwrite, RecordLocation]]) -> None:
         """Count and report replaced values; each pair has the location of the later value's record."""
-        for one, record in found:
-            known = record.topic in self.overwritten_by_topic or len(self.overwritten_by_topic) < _MOST_TOPICS
-            self.overwritten_by_topic[record.topic if known else "(others)"] += 1
-            before = self._overwritten.get(one.input_id)
-            if before is not None or len(self._overwritten) < _MOST_INPUTS:
-                self._overwritten[one.input_id] = Overwritten(record.topic, (before.values if before else 0) + 1)
-            self._say_overwritten(one, record)
+        if not found:
+            return
+        with self._counting:
+            for one, record in found:
+                known = record.topic in self.overwritten_by_topic or len(self.overwritten_by_topic) < _MOST_TOPICS
+                self.overwritten_by_topic[record.topic if known else "(others)"] += 1
+                before = self._overwritten.get(one.input_id)
+                if before is not None or len(self._overwritten) < _MOST_INPUTS:
+                    self._overwritten[one.input_id] = Overwritten(record.topic, (before.values if before else 0) + 1)
+                self._say_overwritten(one, record)
 
     def _say_overwritten(self, one: Overwrite, record: RecordLocation) -> None:
         """Report a replaced value: each of the first inputs has its own notice, and all others share one notice."""
@@ -149,13 +187,16 @@ class PipelineStatus:
 
     def take_overwritten(self) -> dict[str, Overwritten]:
         """Returns input ID → the replaced values of this input since the last call, for a bounded number of inputs."""
-        found, self._overwritten = self._overwritten, {}
+        with self._counting:
+            found, self._overwritten = self._overwritten, {}
         return found
 
-    def inserted(self, frame: Frame, seconds: float) -> None:
+    def inserted(self, frame: Frame, seconds: float, integration: str = "") -> None:
         """Note a frame that Clarify has stored; the insert took `seconds`."""
+        size = len(frame.body)
+        self.inserted_samples[integration] += frame.inserted.total()
         self.frames.append(
-            SentFrame(self._clock(), frame.rows, frame.series, frame.samples, len(frame.body), frame.density, seconds)
+            SentFrame(self._clock(), frame.rows, frame.series, frame.samples, size, frame.density, seconds, integration)
         )
 
     def committed(self, commit: Commit) -> None:
@@ -171,16 +212,23 @@ class PipelineStatus:
         return self._under_way.waiting()
 
     def oldest_seconds(self) -> float:
-        """Returns the age of the oldest waiting sample, in seconds; 0 while no sample waits."""
-        return self._under_way.oldest_seconds()
+        """Returns the age of the oldest waiting sample of all integrations, in seconds; 0 while no sample waits."""
+        return max(one.oldest_seconds() for one in self.destinations.values())
+
+    def shown(self, integration: str) -> str:
+        """Returns the name of an integration for people: also the default one has a name there."""
+        return integration or self._default
 
     def abandoned(self) -> Abandoned:
         """Returns the counts of records and samples that went to another member before they were settled."""
         return self._under_way.abandoned()
 
-    def packing(self) -> PackingAccount | None:
-        """Returns how full the frames are and whether the load fits; None before the first frame."""
-        account = self._under_way.account(self._rate())
+    def packing(self, integration: str = "") -> PackingAccount | None:
+        """Returns how full the frames are and whether the load fits; None before the first frame.
+
+        The counts of aligned samples are those of all integrations together.
+        """
+        account = self.destinations[integration].packing()
         shifts = self._mapper.aligner.shifts
         if account is None or not shifts.aligned + shifts.left:
             return account
@@ -195,32 +243,32 @@ class PipelineStatus:
     def problems(self) -> list[str]:
         """Returns the reasons why the pipeline is not ready, for people; empty if the pipeline is ready."""
         found = [f"{name}: {problem}" for name, source in self._sources.items() for problem in source.problems()]
-        if trouble := self.clarify_trouble:
-            found.append(f"Clarify: {trouble}")
+        for name, one in self.destinations.items():
+            if trouble := one.trouble:
+                of = f" (integration {self.shown(name)})" if len(self.destinations) > 1 else ""
+                found.append(f"Clarify{of}: {trouble}")
         if failure := self._failure():
             found.append(failure)
         found += [f"{name}: {trouble}" for name, trouble in dict(self._shared.schema_trouble).items()]
         return found
 
-    @property
-    def clarify_trouble(self) -> str | None:
-        """The reason why no sample can be sent now, for people; None while Clarify takes samples."""
-        return self._sender.circuit.trouble
+    def clarify_trouble(self, source: str) -> str | None:
+        """The reason why an integration that a source feeds takes no samples now, for people; None if there is none."""
+        several = len(self.destinations) > 1
+        for name, one in self.destinations.items():
+            if (trouble := one.trouble) and (not several or self._under_way.feeds(source, name)):
+                return trouble
+        return None
 
     @property
     def requests(self) -> int:
         """Number of insert requests since the start."""
-        return self._sender.status.requests
+        return sum(one.sender.status.requests for one in self.destinations.values())
 
     @property
     def reasons(self) -> Counter[str]:
         """Reason → number of dead letters with this reason since the start."""
         return self._rejects.reasons
-
-    @property
-    def signal_rates(self) -> SampleRates | None:
-        """Sample rates of all signals in the last complete window; None before the first window ends."""
-        return self._under_way.signal_rates
 
     @property
     def late_for_windows(self) -> int:

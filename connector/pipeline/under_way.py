@@ -1,8 +1,9 @@
 """All records and samples that were taken in and are not settled; intakes and sender share them under one lock.
 
-The intakes add the parts of chunks; the sender takes rows as a plan says, and settles the frame. Two conditions share
-the lock: `changed` is for threads that wait for room or for settlement, and `_due` is for the sender. New samples wake
-the sender only if they change when the next frame is due. So a quiet connector sleeps.
+The intakes add the parts of chunks. What waits for one integration is its lane; the sender of the integration takes
+rows from it as a plan says, and settles the frame. These conditions share the lock: `changed` is for threads that wait
+for room or for settlement, and each lane's `due` is for its sender. New samples wake a sender only if they change when
+the next frame is due. So a quiet connector sleeps.
 """
 
 from __future__ import annotations
@@ -11,21 +12,21 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from typing import Final
 
-from connector.delivery.load import Load, PackingAccount
+from connector.delivery.load import PackingAccount
 from connector.ledger.account import Commit, Outcome
 from connector.ledger.progress import Progress, RecordLocation
 from connector.mapping.thinning.thinning import Thinner
 from connector.packing.frame import Frame, RowBlock, build_frame, without
 from connector.packing.overwrites import Overwrite, overwrites
-from connector.packing.pending import Pending
 from connector.packing.planner import Planner
 from connector.packing.rates import SampleRates
-from connector.pipeline.room import Room
-from connector.pipeline.window_book import WindowBook
-from connector.records import Chunk, Part
+from connector.pipeline.by_integration import ByIntegration
+from connector.pipeline.lane import Lane
+from connector.pipeline.room import OPEN_RECORDS, Room
+from connector.records import Chunk, Part, at_integration
 from connector.threads.watched import moves
 
 IDLE_SECONDS: Final = 1.0
@@ -33,8 +34,6 @@ IDLE_SECONDS: Final = 1.0
 LOOK_SECONDS: Final = 0.2
 """The same for a thread that waits for something that wakes nobody: open windows, a schema, a circuit."""
 _MOST_OVERWRITES: Final = 1_000
-_BYTES_A_SAMPLE: Final = 12
-"""Estimate for a sample in a dense frame, to see whether a full request waits; the planner knows the exact size."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,35 +57,38 @@ class Abandoned:
 
 
 class UnderWay:
-    """Records and samples from intake to settlement. Safe for threads."""
+    """Records and samples from intake to settlement, with a lane for each integration. Safe for threads."""
 
     def __init__(
         self,
         sources: int,
-        limits: Limits,
+        limits: Mapping[str, Limits],
         planner: Planner,
         thinner: Thinner,
         windows_done: Mapping[str, int],
         clock: Callable[[], float],
+        default: str = "default",
     ) -> None:
-        """`sources` is the number of intakes. `clock` gives seconds.
+        """`sources` is the number of intakes. `limits` has the bounds for each integration. `clock` gives seconds.
 
         `thinner` belongs to the mapper, and knows the down-sampled inputs. `windows_done` is as in `WindowBook`.
+        `default` is the name of the default integration for people.
         """
         lock = threading.RLock()
         self.changed = threading.Condition(lock)
-        self._due = threading.Condition(lock)
         self._limits = limits
-        self._planner = planner
-        self._thinner = thinner
         self._clock = clock
         self._progress = Progress()
-        self._pending = Pending()
-        self._windows = WindowBook(thinner.how, windows_done, self._progress, self._pending)
-        self._room = Room(limits.max_waiting_samples, clock())
-        self._load = Load(limits.max_frame_bytes, limits.max_waiting_samples)
-        self._oldest: float | None = None
-        """Time at which the oldest waiting sample was added, in seconds; None while no sample waits."""
+        self._divide = ByIntegration(default)
+        plain = (lambda parts: parts) if len(limits) == 1 else self._divide.plain
+        self._lanes = {
+            name: Lane(name, found, planner, thinner, windows_done, self._progress, lock, plain)
+            for name, found in limits.items()
+        }
+        self._only = next(iter(self._lanes.values())) if len(limits) == 1 else None
+        """The lane of the only integration; None if there are several."""
+        self._rooms: dict[str, Room] = {}
+        """Source → its room; all sources share one room if there is one integration."""
         self._given_away: Counter[tuple[str, str]] = Counter()
         """(source, partition) → number of times that the partition was given away.
 
@@ -98,16 +100,42 @@ class UnderWay:
 
     # -- intake -----------------------------------------------------------------------------------
 
-    def has_room(self) -> bool:
-        """Returns whether sources may be read."""
+    def has_room(self, source: str) -> bool:
+        """Returns whether a source may be read.
+
+        Each integration has a bound of waiting samples. A source is held while an integration that this source has
+        given samples for is full: a record of this integration cannot be left out, since positions are committed in
+        order. All other sources are read on.
+        """
         with self.changed:
-            return self._room.look(
-                self._pending.waiting + self._windows.held,
-                self._pending.waiting,
-                self._progress.open_records,
-                self._progress.open_topics,
-                self._clock(),
-            )
+            now, progress = self._clock(), self._progress
+            if self._only is not None:
+                samples, waiting = self._only.samples, self._only.pending.waiting
+                return self._room("").look(samples, waiting, progress.open_records, progress.open_topics, now)
+            fed = [lane for lane in self._lanes.values() if source in lane.sources]
+            used, waiting = max(map(self._used, fed), default=0.0), sum(lane.pending.waiting for lane in fed)
+            own = progress.open_in_source[source]
+            return self._room(source).look(used, waiting, own.records, own.topics, now)
+
+    def _used(self, lane: Lane) -> float:
+        """The part of the bound of this lane that is in use."""
+        return lane.samples / self._limits[lane.name].max_waiting_samples
+
+    def _room(self, source: str) -> Room:
+        room = self._rooms.get(source)
+        if room is None:
+            most = max(limits.max_waiting_samples for limits in self._limits.values())
+            if self._only is not None:
+                room = Room(most, self._clock())
+            else:  # records of one integration stay under way behind those of another one
+                room = Room(1.0, self._clock(), max(most, OPEN_RECORDS))
+            self._rooms[source] = room
+        return room
+
+    def _window_now(self, lane: Lane, now: float) -> float:
+        """The time on the clock of the windows: it stands still while a source of the lane is held."""
+        rooms = ("",) if self._only is not None else lane.sources
+        return now - max((self._rooms[name].held_seconds for name in rooms if name in self._rooms), default=0.0)
 
     def times_given_away(self, chunk: Chunk) -> int:
         """Returns how often the partition of this chunk was given away so far; `add` needs this number."""
@@ -123,16 +151,15 @@ class UnderWay:
         with self.changed:
             if self._given_away[chunk.source, chunk.partition] != given_away:
                 return None
-            progress, pending = self._progress, self._pending
-            token = progress.begin(chunk, parts, more=more)
-            before, quiet = pending.waiting, self._oldest is None
-            if self._thinner.windows:
-                parts = self._windows.take(token, parts, now - self._room.held_seconds, now)
-            pending.add(token, parts, now)
-            self._load.came(pending.waiting - before, now)
-            self._note_oldest(now)
-            if quiet or self._is_full():
-                self._due.notify()
+            progress, only = self._progress, self._only
+            if only is not None:
+                token = progress.begin(chunk, parts, more=more)
+                only.add(chunk.source, token, parts, self._window_now(only, now), now)
+            else:
+                token = progress.begin(chunk, parts, more=more, lines=self._divide.lines(chunk, parts))
+                for name, some in self._divide.divided(parts).items():
+                    lane = self._lanes[name]
+                    lane.add(chunk.source, token, some, self._window_now(lane, now), now)
             return progress.received_records, progress.received_samples
 
     def intake_ended(self, *, finished: bool) -> None:
@@ -140,7 +167,7 @@ class UnderWay:
         with self.changed:
             self._intakes_running -= 1
             self._intakes_unfinished -= finished
-            self._due.notify()
+            self._wake_senders()
 
     def now(self) -> float:
         """Seconds of the pipeline's clock."""
@@ -160,86 +187,81 @@ class UnderWay:
         """Make every waiting thread look again."""
         with self.changed:
             self.changed.notify_all()
-            self._due.notify()
+            self._wake_senders()
+
+    def _wake_senders(self) -> None:
+        for lane in self._lanes.values():
+            lane.due.notify()
 
     # -- sender -----------------------------------------------------------------------------------
 
-    def wait_until_due(self, draining: threading.Event, aborted: threading.Event) -> bool:
-        """Wait until a frame is due; returns False if there will never be another frame."""
-        limits = self._limits
+    def wait_until_due(self, integration: str, draining: threading.Event, aborted: threading.Event) -> bool:
+        """Wait until a frame is due; returns False if there will never be another frame for this integration."""
+        lane, max_delay = self._lanes[integration], self._limits[integration].max_delay
         with self.changed:
             while not aborted.is_set():
                 moves()
-                self._close_windows()
-                age = None if self._oldest is None else self._clock() - self._oldest
+                self._close_windows(lane)
+                age = None if lane.oldest is None else self._clock() - lane.oldest
                 ending = draining.is_set() or not self._intakes_unfinished
                 flushing = ending and not self._intakes_running
-                look = LOOK_SECONDS if self._windows.held else IDLE_SECONDS
+                look = LOOK_SECONDS if lane.windows.held else IDLE_SECONDS
                 if age is None:
                     if flushing:
                         return False
-                    self._due.wait(look)
-                elif flushing or self._hurried or age >= limits.max_delay or self._is_full():
+                    lane.due.wait(look)
+                elif flushing or self._hurried or age >= max_delay or lane.is_full:
                     return True
                 else:
-                    self._due.wait(min(look, limits.max_delay - age))
+                    lane.due.wait(min(look, max_delay - age))
         return False
 
-    def _is_full(self) -> bool:
-        """Whether so many samples wait that a frame is due before `max_delay` is over."""
-        waiting = self._pending.waiting
-        return (
-            waiting * _BYTES_A_SAMPLE >= self._limits.max_frame_bytes or waiting * 2 >= self._limits.max_waiting_samples
-        )
-
-    def _close_windows(self) -> None:
-        if not self._windows.held:
+    def _close_windows(self, lane: Lane) -> None:
+        if not lane.windows.held:
             return
         now = self._clock()
         if self._intakes_running or self._intakes_unfinished:
-            self._windows.close_due(now - self._room.held_seconds, now)
+            lane.windows.close_due(self._window_now(lane, now), now)
         else:
-            self._windows.close_all(now)
-        self._note_oldest(now)
+            lane.windows.close_all(now)
+        lane.note_oldest(now)
 
-    def _note_oldest(self, now: float) -> None:
-        if self._oldest is None and self._pending.waiting:
-            self._oldest = now
-
-    def take(self) -> tuple[list[RowBlock], int]:
+    def take(self, integration: str) -> tuple[list[RowBlock], int]:
         """Take the rows of the next frame; returns the rows, and the number of samples that waited before the call."""
         with self.changed:
-            waiting = self._pending.waiting
-            plan = self._planner(self._pending, self._limits.max_frame_bytes, self._clock())
-            slabs = self._pending.take(plan)
-            self._pending.forget_before(plan.left)
-            self._oldest = None if plan.left is None else self._pending.arrived(plan.left)
+            found = self._lanes[integration].take(self._clock())
             self.changed.notify_all()
-        return slabs, waiting
+        return found
 
-    def made(self, frame: Frame, waiting: int, rate: float) -> None:
+    def made(self, integration: str, frame: Frame, waiting: int, rate: float) -> None:
         """Note a frame for the forecast of the load.
 
         The frame was made when `waiting` samples waited. `rate` is the allowed rate in requests a second.
         """
         with self.changed:
-            self._load.made(frame, waiting, self._pending, rate, self._clock())
+            lane = self._lanes[integration]
+            lane.load.made(frame, waiting, lane.pending, rate, self._clock())
 
-    def windows_of(self, frame: Frame) -> dict[str, int]:
+    def windows_of(self, integration: str, frame: Frame) -> dict[str, int]:
         """Returns input ID → µs up to which all its windows are inserted, as `WindowBook.arrived` does."""
         with self.changed:
-            return self._windows.arrived(frame)
+            return self._lanes[integration].windows.arrived(frame)
 
-    def overwrites(self, frame: Frame) -> list[tuple[Overwrite, RecordLocation]]:
+    def overwrites(self, integration: str, frame: Frame) -> list[tuple[Overwrite, RecordLocation]]:
         """Returns the values that a later value replaced, each with the location of the later value's record.
 
         The replaced values are in `frame` or in earlier frames. The list is bounded, for a person to read. This
         method must be called before `settle`, because `settle` forgets the records.
         """
         with self.changed:
-            found, self._pending.overwritten = self._pending.overwritten, []
+            pending = self._lanes[integration].pending
+            found, pending.overwritten = pending.overwritten, []
             found += islice(overwrites(frame), _MOST_OVERWRITES)
-            return [(one, self._progress.locate(one.token)) for one in found if self._progress.knows(one.token)]
+            return [
+                (one._replace(input_id=at_integration(integration, one.input_id)), self._progress.locate(one.token))
+                for one in found
+                if self._progress.knows(one.token)
+            ]
 
     def settle(self, frame: Frame, outcome: Outcome) -> None:
         """Settle the samples of a frame: superseded samples as superseded, and the other samples with `outcome`."""
@@ -281,10 +303,12 @@ class UnderWay:
         until = self._clock() + timeout
         with self.changed:
             self._hurried += 1
-            self._due.notify()
+            self._wake_senders()
             try:
                 while self._progress.open_in(source, partitions):
-                    if self._windows.held and self._progress.only_open(source, partitions, self._windows.tokens()):
+                    if any(lane.windows.held for lane in self._lanes.values()) and self._progress.only_open(
+                        source, partitions, chain.from_iterable(lane.windows.tokens() for lane in self._lanes.values())
+                    ):
                         return False
                     moves()
                     left = until - self._clock()
@@ -301,31 +325,40 @@ class UnderWay:
             self._given_away.update((source, partition) for partition in partitions)
             records = self._progress.forget(source, partitions)
             if self._progress.any_abandoned:
-                self._windows.forget(self._progress.is_abandoned)
-                self._progress.dropped(self._pending.drop(self._progress.is_abandoned))
-                self._oldest = self._pending.oldest()
+                for lane in self._lanes.values():
+                    lane.forget(self._progress)
             self.changed.notify_all()
         return records
 
     # -- state for metrics and pages --------------------------------------------------------------
 
+    def feeds(self, source: str, integration: str) -> bool:
+        """Whether a source has given samples for an integration."""
+        return source in self._lanes[integration].sources
+
     def waiting(self) -> tuple[int, int]:
         """Returns the numbers of records and of samples that were taken in and are not settled yet."""
         with self.changed:
-            return self._progress.open_records, self._pending.waiting + self._windows.held
+            return self._progress.open_records, sum(lane.samples for lane in self._lanes.values())
 
-    def oldest_seconds(self) -> float:
+    def waiting_for(self, integration: str) -> int:
+        """Returns the number of samples that wait for a frame of this integration, with the values in open windows."""
+        with self.changed:
+            return self._lanes[integration].samples
+
+    def oldest_seconds(self, integration: str) -> float:
         """Returns the age of the oldest waiting sample, in seconds; 0 while no sample waits."""
-        oldest = self._oldest
+        oldest = self._lanes[integration].oldest
         return 0.0 if oldest is None else max(0.0, self._clock() - oldest)
 
-    def account(self, rate: float) -> PackingAccount | None:
+    def account(self, integration: str, rate: float) -> PackingAccount | None:
         """Returns how full the frames are and whether the load fits; None before the first frame.
 
         `rate` is the allowed rate in requests a second.
         """
         with self.changed:
-            return self._load.account(self._pending.waiting, rate, self._clock())
+            lane = self._lanes[integration]
+            return lane.load.account(lane.pending.waiting, rate, self._clock())
 
     def abandoned(self) -> Abandoned:
         """Returns the counts of records and samples that went to another member before they were settled."""
@@ -333,12 +366,11 @@ class UnderWay:
             progress = self._progress
             return Abandoned(progress.abandoned_records, progress.abandoned_samples, progress.late_samples)
 
-    @property
-    def signal_rates(self) -> SampleRates | None:
+    def signal_rates(self, integration: str) -> SampleRates | None:
         """Sample rates of all signals in the last complete window; None before the first window ends."""
-        return self._load.rates
+        return self._lanes[integration].load.rates
 
     @property
     def late_for_windows(self) -> int:
         """Number of values, since the start, that came after their window was closed."""
-        return self._windows.late
+        return sum(lane.windows.late for lane in self._lanes.values())

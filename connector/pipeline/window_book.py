@@ -14,7 +14,6 @@ from connector.ledger.progress import Progress
 from connector.mapping.thinning.thinning import Thinning
 from connector.mapping.thinning.windows import Closed, Windows
 from connector.packing.frame import Frame
-from connector.packing.pending import Pending
 from connector.records import Mapped, Part
 
 
@@ -22,15 +21,19 @@ class WindowBook:
     """Closes windows, and adds one sample for each closed window, with a token that stands for all its values."""
 
     def __init__(
-        self, how: Mapping[str, Thinning], done: Mapping[str, int], progress: Progress, pending: Pending
+        self,
+        how: Mapping[str, Thinning],
+        done: Mapping[str, int],
+        progress: Progress,
+        add: Callable[[int, list[Part], float], None],
     ) -> None:
-        """`how` has the down-sampled inputs, and may grow.
+        """`how` has the down-sampled inputs, and may grow. `add` adds parts with a token, at a time in seconds.
 
         `done` comes from earlier runs: input ID → time in µs up to which the windows of this input are inserted.
         """
         self._windows = Windows(how, done)
         self._progress = progress
-        self._pending = pending
+        self._add_parts = add
         self._leaving: dict[int, tuple[str, int]] = {}
         """Token of a window's sample that is not inserted yet → the input ID, and the window's start in µs."""
 
@@ -67,7 +70,7 @@ class WindowBook:
         for window in closed:
             token = self._progress.bundle(window.tokens, window.last)
             self._leaving[token] = (window.input_id, window.start_us)
-            self._pending.add(token, [(0, Mapped([(window.input_id, window.start_us, window.value)]))], now)
+            self._add_parts(token, [(0, Mapped([(window.input_id, window.start_us, window.value)]))], now)
 
     def arrived(self, frame: Frame) -> dict[str, int]:
         """Returns input ID → µs up to which all its windows are inserted, for each input with a window in `frame`.

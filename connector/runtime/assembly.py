@@ -54,6 +54,7 @@ def build_mapper(
         rules = config.rules(registries)
     except OSError as error:
         raise StartError(f"{error.filename or config.state_dir}: {error.strerror or error}") from None
+    most_claims = config.signals.guard().most_claims
     mapper = Mapper(
         rules,
         claims=claims,
@@ -67,10 +68,11 @@ def build_mapper(
         bounds=config.time_bounds(),
         max_payload_bytes=config.mapping.max_payload,
         max_values=config.mapping.max_values,
-        max_claims=config.signals.guard().most_claims,
+        max_claims=None if most_claims is None else most_claims * len(config.clarify.names),
         on_identity=config.signals.on_identity,
         without_retained={source.name for source in config.sources if not source.takes_retained},
         built_in_tags=config.mapping.built_in_tags(),
+        integrations=config.clarify.names,
     )
     for tag_list in mapper.tag_lists:
         tags = read_tag_file(tag_list.file, tag_list.notation, may_be_missing=not tag_files_needed)

@@ -104,10 +104,7 @@ class Backfill:
         """
         self.folder = state_folder(config, section, asked)
         self.folder.mkdir(parents=True, exist_ok=True)
-        delivery = config.delivery.model_copy(
-            update={"requests_per_second": config.delivery.requests_per_second * share, "share": 1.0}
-        )
-        self.config = config.model_copy(update={"sources": [section], "delivery": delivery, "state_dir": self.folder})
+        self.config = config.with_share(share).model_copy(update={"sources": [section], "state_dir": self.folder})
         self._asked = asked
         self._source: RangeSource | None = None
         self.connector = Connector(

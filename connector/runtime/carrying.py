@@ -129,7 +129,7 @@ class Carrying:
             self._summarize()
 
     def _look_at(self, source: Source, expected: _Expected, now: float) -> None:
-        if source.problems() or (self._status is not None and self._status.clarify_trouble):
+        if source.problems() or (self._status is not None and self._status.clarify_trouble(source.name)):
             expected.since = None  # /readyz has the problem, and the problem explains why no message comes
             return
         if expected.since is None:

@@ -14,21 +14,14 @@ import structlog
 
 from connector.config.model import Config
 from connector.dead_letters.writer import DeadLetterWriter
-from connector.delivery.circuit import Circuits
-from connector.delivery.guarded import GuardedClient
 from connector.delivery.pace import effective_share
-from connector.delivery.slots import Slots
 from connector.mapping.sparkplug import SPARKPLUG_HELP
-from connector.metadata.book import MetadataBook, MetadataKind
-from connector.metadata.items import ItemPublisher
 from connector.metadata.new_signals import NewSignalGate
-from connector.metadata.reconciler import SaveInterval
+from connector.metadata.outbox import Outbox
 from connector.metadata.saving_turn import SavingTurn
-from connector.metadata.signals import SignalSaver
 from connector.packing.planner import plan_frame
 from connector.pipeline.notices import Notice, Notices
 from connector.pipeline.pipeline import Pipeline
-from connector.pipeline.under_way import Limits
 from connector.runtime.assembly import (
     MakeSource,
     build_mapper,
@@ -38,7 +31,8 @@ from connector.runtime.assembly import (
     shared_topics,
 )
 from connector.runtime.carrying import Carrying
-from connector.runtime.client import open_client
+from connector.runtime.client import open_clients
+from connector.runtime.integrations import IntegrationParts
 from connector.runtime.loss_watch import LossWatch
 from connector.runtime.rebirths import RebirthRequester
 from connector.runtime.remembering import Remembering
@@ -53,7 +47,6 @@ from connector.threads.watched import Threaded, WatchedThread
 _FINISH_SECONDS: Final = 5.0
 """Longest time at the stop for saving metadata of the last frames; after an import there may be no next start."""
 _CLOSE_SECONDS: Final = 5.0
-_INSERT: Final = "integration.insert"
 
 _log = structlog.get_logger(__name__)
 
@@ -103,22 +96,31 @@ class Connector:
         )
         with ExitStack() as opened, ExitStack() as opened_sources:
             opened.callback(lock_state_dir(config.state_dir).close)
-            self.client = open_client(config)
-            opened.callback(self.client.close)
+            clients = open_clients(config, opened)
+            self.client = clients[""]
             state_file = state_file or config.state_dir / "state.sqlite"
             self.state = opened.enter_context(closing(open_state(state_file)))
             turn = opened.enter_context(closing(SavingTurn(state_file)))
             self.dead_letters = dead_letters or opened.enter_context(closing(open_dead_letters(config)))
-            self.circuits = Circuits()
-            self.signals, self.items = self._savers(turn)
+            self.integrations = {
+                name: IntegrationParts(
+                    name,
+                    client,
+                    config.delivery.of(config.clarify.integrations.get(name)),
+                    self.state,
+                    turn,
+                    self._abort,
+                )
+                for name, client in clients.items()
+            }
+            """Name → the parts of the integration; the name of the one of `clarify` itself is empty."""
             guard = config.signals.guard()
             self.new_signals = NewSignalGate(guard, self.state) if guard.active else None
             sources = open_sources(config, make_source, opened_sources)
             self.rebirths = RebirthRequester({s.name: s.publish for s in sources if isinstance(s, PublishingSource)})
             self.remembering = Remembering(
                 self.state,
-                self.signals,
-                self.items,
+                self.integrations,
                 self.rebirths,
                 self.new_signals,
                 self._abort,
@@ -138,31 +140,6 @@ class Connector:
             self.supervision = Supervision(self._threads)
             opened_sources.pop_all()  # from here on the pipeline closes the sources
             self._opened = opened.pop_all()
-
-    def _savers(self, turn: SavingTurn) -> tuple[SignalSaver, ItemPublisher]:
-        """Returns the saver of signals' metadata and the publisher of items.
-
-        Both work at the rate of the configuration, and only while this process has the turn to save.
-        """
-        delivery = self._config.delivery
-        pace = SaveInterval(delivery.metadata_interval, time.time())
-        rate = delivery.metadata_requests_per_second
-        signals = SignalSaver(
-            self._guarded(),
-            MetadataBook(self.state, MetadataKind.SIGNAL, self.client.integration),
-            Slots(rate, self._abort),
-            pace,
-            may_save=turn,
-        )
-        items = ItemPublisher(
-            self._guarded(),
-            MetadataBook(self.state, MetadataKind.ITEM, self.client.integration),
-            Slots(rate, self._abort),
-            pace,
-            signals.outbox.waiting_among,
-            may_save=turn,
-        )
-        return signals, items
 
     def _pipeline(self, sources: list[Source], sources_in_all: int, state_file: Path) -> Pipeline:
         delivery = self._config.delivery
@@ -188,27 +165,24 @@ class Connector:
         return Pipeline(
             sources,
             mapper,
-            self.client,
+            [parts.for_pipeline() for parts in self.integrations.values()],
             plan_frame,
             self.dead_letters,
             self.remembering,
-            Limits(delivery.max_delay, delivery.max_frame_bytes, delivery.max_waiting_samples),
-            delivery.requests_per_second,
             admit=None if self.new_signals is None else self.remembering.admit,
             windows_done=self.state.windows_done(),
-            circuit=self.circuits.of(_INSERT, first=True),
+            default=self._config.clarify.name,
             share=lambda shares: effective_share(delivery.share, [*shares, *elsewhere]),
             notices=self._notices,
             saw=self.carrying.saw,
         )
 
-    def _guarded(self) -> GuardedClient:
-        return GuardedClient(self.client, self.circuits, self._abort)
-
     def _threads(self) -> Iterator[WatchedThread]:
         """Yields the threads that must work as long as the connector runs."""
         yield from self.pipeline.threads()
-        yield from (self.signals.thread, self.items.thread, self.losses.thread, self.carrying.thread, self.tags.thread)
+        for parts in self.integrations.values():
+            yield from parts.threads
+        yield from (self.losses.thread, self.carrying.thread, self.tags.thread)
         if self.rebirths.thread is not None:
             yield self.rebirths.thread
         if isinstance(self.dead_letters.store, Threaded):
@@ -217,8 +191,8 @@ class Connector:
     def start(self) -> None:
         """Start all threads."""
         self.dead_letters.store.start()
-        self.signals.start()
-        self.items.start()
+        for parts in self.integrations.values():
+            parts.start()
         self.pipeline.start()
         self.losses.start()
         self.tags.start()
@@ -243,8 +217,8 @@ class Connector:
             )
         else:
             until = time.monotonic() + min(_FINISH_SECONDS, self._config.delivery.flush_timeout)
-            self.signals.finish(until - time.monotonic())
-            self.items.finish(until - time.monotonic())
+            for parts in self.integrations.values():
+                parts.finish(until)
         self.close()
         return drained
 
@@ -257,8 +231,8 @@ class Connector:
         self.pipeline.close(_CLOSE_SECONDS)
         self._abort.set()
         self.rebirths.close(_CLOSE_SECONDS)
-        self.signals.close(_CLOSE_SECONDS)
-        self.items.close(_CLOSE_SECONDS)
+        for parts in self.integrations.values():
+            parts.close(_CLOSE_SECONDS)
         self._opened.close()
 
     def problems(self) -> list[str]:
@@ -281,10 +255,7 @@ class Connector:
         return self._notices.counts()
 
     def _look_at_metadata(self) -> None:
-        for what, outbox in (
-            ("metadata of signals", self.signals.outbox),
-            ("publishing of signals", self.items.outbox),
-        ):
+        for what, outbox in self._outboxes():
             failed, trouble = outbox.counts().failed, outbox.trouble
             see = "see clarify-connector metadata CONFIG --failed"
             for kind, text, remedy in (
@@ -295,3 +266,10 @@ class Connector:
                     self._notices.say(kind, "", what, text, remedy, times=0, logged=False)
                 else:
                     self._notices.over(kind, "", what)
+
+    def _outboxes(self) -> Iterator[tuple[str, Outbox]]:
+        """Yields the outboxes of metadata, each with its name for people."""
+        for name, parts in self.integrations.items():
+            of = f" in {self.pipeline.status.shown(name)}" if len(self.integrations) > 1 else ""
+            yield f"metadata of signals{of}", parts.signals.outbox
+            yield f"publishing of signals{of}", parts.items.outbox

@@ -25,8 +25,10 @@ from connector.ledger.ledger_lines import OTHER_TOPICS, line_of
 from connector.ledger.statement import read_statement
 from connector.mapping.mapper import Mapper
 from connector.mapping.time.times import format_time
+from connector.pipeline.by_integration import LINE_MARK, ByIntegration
+from connector.records import of_integration
 from connector.runtime.assembly import mapper_with
-from connector.runtime.state_dir import PACKING_NOTE, WORKER_FOLDERS
+from connector.runtime.state_dir import WORKER_FOLDERS, packing_note
 from connector.state.state import OverwrittenInput, read_memory, read_note, read_overwritten
 from connector.terminal.text import shown
 
@@ -124,6 +126,8 @@ class Ledger:
     """For each process: the time of the report in seconds since the epoch, and the packing account since its start."""
     overwritten: dict[str, OverwrittenInput] = field(default_factory=dict)
     """Input ID → account of its values that later values of the same time replaced; for the newest inputs only."""
+    known: set[str] = field(default_factory=set)
+    """The names of all integrations, if there are several."""
 
     @property
     def total(self) -> TopicAccount:
@@ -134,6 +138,37 @@ class Ledger:
                 total.messages += account.messages
                 total.samples += account.samples
         return total
+
+    @property
+    def integrations(self) -> dict[str, TopicAccount]:
+        """Integration → the sum over the lines that have its name; without the lines of the default integration alone.
+
+        A message for several integrations counts in each of them.
+        """
+        found: dict[str, TopicAccount] = {}
+        for source in self.sources.values():
+            for line, account in source.topics.items():
+                for name in self._named(line):
+                    total = found.setdefault(name, TopicAccount())
+                    total.messages += account.messages
+                    total.samples += account.samples
+        return found
+
+    def _named(self, line: str) -> list[str]:
+        """The integrations that a line names; none for the default one alone, and for what became no sample."""
+        _, mark, text = line.rpartition(LINE_MARK)
+        names = text.split(", ") if mark else []
+        return names if self.known.issuperset(names) else []
+
+    def only(self, integration: str, default: str) -> None:
+        """Leave out the lines of other integrations. Lines that name none stay with `default`."""
+        for source in self.sources.values():
+            source.topics = {
+                line: account
+                for line, account in source.topics.items()
+                if integration in (self._named(line) or [default])
+            }
+        self.packing = [(at, one) for at, one in self.packing if (one.integration or default) == integration]
 
     @property
     def balanced(self) -> bool:
@@ -147,6 +182,7 @@ class Ledger:
             "balanced": self.balanced,
             "messages": asdict(total.messages),
             "samples": asdict(total.samples),
+            **({"integrations": {name: asdict(one) for name, one in self.integrations.items()}} if self.known else {}),
             "sources": {name: asdict(source) for name, source in self.sources.items()},
             "packing": [
                 {
@@ -199,7 +235,11 @@ def _read(configs: Sequence[Config], all_members: bool, *, mapped: bool) -> Ledg
     for config in configs:
         for folder in [config.state_dir, *sorted(config.state_dir.glob(WORKER_FOLDERS))]:
             mapper = mapper_with(config, read_memory(folder / "state.sqlite")) if mapped else None
-            ledger.packing.extend(_packing(folder / "state.sqlite"))
+            divide = ByIntegration(config.clarify.name)
+            if config.clarify.integrations:
+                ledger.known.update(config.clarify.names)
+            for integration in config.clarify.names.values():
+                ledger.packing.extend(_packing(folder / "state.sqlite", integration))
             for name, found in read_overwritten(folder / "state.sqlite").items():
                 ledger.overwritten[name] = _joined(ledger.overwritten.get(name, found._replace(values=0)), found)
             for section in config.sources:
@@ -207,7 +247,7 @@ def _read(configs: Sequence[Config], all_members: bool, *, mapped: bool) -> Ledg
                 source = ledger.sources.setdefault(section.name, SourceLedger())
                 if path.exists():
                     ranges.setdefault(section.name, []).extend(
-                        _read_source(source, section.name, path, mapper, config.observe.ledger_topics)
+                        _read_source(source, section.name, path, mapper, config.observe.ledger_topics, divide)
                     )
     for name, settled in ranges.items():
         source = ledger.sources[name]
@@ -216,8 +256,8 @@ def _read(configs: Sequence[Config], all_members: bool, *, mapped: bool) -> Ledg
     return ledger
 
 
-def _packing(path: Path) -> Iterator[tuple[float, PackingAccount]]:
-    note = read_note(path, PACKING_NOTE) if path.exists() else None
+def _packing(path: Path, integration: str) -> Iterator[tuple[float, PackingAccount]]:
+    note = read_note(path, packing_note(integration)) if path.exists() else None
     if note is not None:
         at, text = note
         yield at, PackingAccount(**json.loads(text))
@@ -232,12 +272,12 @@ def _joined(one: OverwrittenInput, other: OverwrittenInput) -> OverwrittenInput:
 
 
 def _read_source(
-    source: SourceLedger, name: str, path: Path, mapper: Mapper | None, most_topics: int
+    source: SourceLedger, name: str, path: Path, mapper: Mapper | None, most_topics: int, divide: ByIntegration
 ) -> list[SettledRange]:
     """Add the account in a source's file; without a mapper, messages that wait are only counted."""
     statement = read_statement(
         path,
-        None if mapper is None else lambda row: _add_waiting(source.topics, name, row, mapper, most_topics),
+        None if mapper is None else lambda row: _add_waiting(source.topics, name, row, mapper, most_topics, divide),
     )
     if statement.waiting:
         source.topics.setdefault(_WAITING, TopicAccount()).messages.add_waiting(statement.waiting)
@@ -315,13 +355,16 @@ def _by_partition(ranges: list[SettledRange]) -> dict[str, PartitionAccount]:
     return partitions
 
 
-def _add_waiting(topics: dict[str, TopicAccount], name: str, row: JournalRow, mapper: Mapper, most_topics: int) -> None:
+def _add_waiting(
+    topics: dict[str, TopicAccount], name: str, row: JournalRow, mapper: Mapper, most_topics: int, divide: ByIntegration
+) -> None:
     for record in row.records:
-        line = line_of(record.topic, topics, len(topics), most_topics)
+        mapped = mapper.map(name, record)
+        integrations = {of_integration(sample[0])[0] for sample in mapped.samples}
+        line = line_of(divide.line(record.topic, tuple(integrations)), topics, len(topics), most_topics)
         account = topics.get(line)
         if account is None:
             account = topics[line] = TopicAccount()
-        mapped = mapper.map(name, record)
         values = sum(1 for reject in mapped.rejects if reject.path is not None)
         account.messages.add_waiting(1)
         account.samples.add_waiting(len(mapped.samples) + values + mapped.filtered)
@@ -358,6 +401,9 @@ def as_table(ledger: Ledger) -> str:
         if source.lost:
             lines.append(f"  {source.lost} messages are lost; see clarify-connector journal acknowledge")
         lines.extend(f"  PROBLEM: {shown(problem)}" for problem in source.problems)
+    for name, account in sorted(ledger.integrations.items()):
+        counts = ", ".join(f"{n} {key.replace('_', '-')}" for key, n in asdict(account.samples).items())
+        lines.append(f"integration {shown(name)}: {account.messages.received} messages; samples: {counts}")
     most = sorted(ledger.overwritten.items(), key=lambda item: -item[1].values)
     for name, overwritten in most[:_SHOWN_INPUTS]:
         lines.append(
@@ -373,7 +419,8 @@ def as_table(ledger: Ledger) -> str:
 
 def _packing_line(at: float, packing: PackingAccount) -> str:
     line = (
-        f"packing at {format_time(int(at) * 1_000_000)}: {packing.requests} requests, "
+        f"packing{f' of {packing.integration}' if packing.integration else ''} at "
+        f"{format_time(int(at) * 1_000_000)}: {packing.requests} requests, "
         f"{packing.samples_per_request:,.0f} samples each, density {packing.density:.1%}; "
         f"{packing.inflow:,.0f} samples/s come in, a backlog of {packing.backlog_seconds:,.0f} s waits"
     )

@@ -9,6 +9,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict
+from typing import Protocol
 
 import structlog
 
@@ -25,9 +26,9 @@ from connector.metadata.new_signals import NewSignalGate
 from connector.metadata.signals import SignalSaver
 from connector.pipeline.discoveries import Overwritten
 from connector.pipeline.notices import Notices
-from connector.records import Part, SignalMetadata
+from connector.records import Part, SignalMetadata, of_integration
 from connector.runtime.rebirths import RebirthRequester
-from connector.runtime.state_dir import PACKING_NOTE, SHARED_TOPICS_NOTE
+from connector.runtime.state_dir import SHARED_TOPICS_NOTE, packing_note
 from connector.state.state import State
 from connector.threads.watched import moves
 
@@ -36,6 +37,18 @@ _SAME_CLOCK_SECONDS = 10.0
 _MOST_OVERWRITTEN = 1_000
 
 _log = structlog.get_logger(__name__)
+
+
+class MetadataSavers(Protocol):
+    """What saves the metadata of one integration."""
+
+    @property
+    def signals(self) -> SignalSaver:
+        """The saver of signals' metadata."""
+
+    @property
+    def items(self) -> ItemPublisher:
+        """The publisher of items."""
 
 
 class Remembering:
@@ -49,22 +62,20 @@ class Remembering:
     def __init__(
         self,
         state: State,
-        signals: SignalSaver,
-        items: ItemPublisher,
+        savers: Mapping[str, MetadataSavers],
         rebirths: RebirthRequester,
         new_signals: NewSignalGate | None,
         abort: threading.Event,
         notices: Notices,
         our_clock: Callable[[], float | None],
     ) -> None:
-        """`new_signals` is None if every new signal is let in. `abort` ends the waiting for the disk.
+        """`savers` has those of each integration. `new_signals` is None if every new signal is let in.
 
-        `our_clock` returns the seconds by which this machine's clock is ahead of Clarify's clock, or None if that is
-        unknown.
+        `abort` ends the waiting for the disk. `our_clock` returns the seconds by which this machine's clock is ahead of
+        Clarify's clock, or None if that is unknown.
         """
         self._state = state
-        self._signals = signals
-        self._items = items
+        self._savers = savers
         self._rebirths = rebirths
         self._new_signals = new_signals
         self._abort = abort
@@ -150,9 +161,14 @@ class Remembering:
         return checked
 
     def _want(self, signals: list[tuple[str, SignalMetadata]]) -> None:
-        if signals:
-            self._signals.want(signals)
-            self._items.want(signals)
+        by_integration: defaultdict[str, list[tuple[str, SignalMetadata]]] = defaultdict(list)
+        for written, metadata in signals:
+            integration, input_id = of_integration(written)
+            by_integration[integration].append((input_id, metadata))
+        for integration, wanted in by_integration.items():
+            savers = self._savers[integration]
+            savers.signals.want(wanted)
+            savers.items.want(wanted)
 
     # -- reported ---------------------------------------------------------------------------------
 
@@ -232,6 +248,6 @@ class Remembering:
     def packed(self, account: PackingAccount) -> None:
         """Write the packing account to the state file, because the command `ledger` reads only files."""
         try:
-            self._state.add_note(PACKING_NOTE, time.time(), json.dumps(asdict(account)))
+            self._state.add_note(packing_note(account.integration), time.time(), json.dumps(asdict(account)))
         except sqlite3.Error as error:
             _log.debug("packing_not_noted", reason=str(error))

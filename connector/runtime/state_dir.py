@@ -14,8 +14,6 @@ from connector.config.model import Config
 from connector.ledger.source_file import SourceFile
 from connector.state.files import open_private
 
-PACKING_NOTE: Final = "packing"
-"""Key of the packing account in the state file, for the command `ledger`."""
 SHARED_TOPICS_NOTE: Final = "shared_topics"
 """Key, in the state file, of the topics that several things share."""
 WORKER_FOLDERS: Final = "worker-*"
@@ -31,6 +29,11 @@ class StartError(ConnectorError):
 def log_file_path(config: Config, source: str) -> Path:
     """Returns the file of a source's journal and ledger."""
     return config.state_dir / f"{source}.sqlite"
+
+
+def packing_note(integration: str) -> str:
+    """Returns the key of the packing account of an integration in the state file, for the command `ledger`."""
+    return f"packing {integration}" if integration else "packing"
 
 
 def state_files(state_dir: Path) -> list[Path]:

@@ -48,12 +48,14 @@ def config_for_worker(config: Config, worker: int) -> Config:
     share = delivery.share if delivery.share == "auto" else delivery.share / config.workers
     saves = delivery.metadata_requests_per_second / config.workers  # the integration has this limit, as for inserts
     delivery = delivery.model_copy(update={"share": share, "metadata_requests_per_second": saves})
+    clarify = config.clarify.scaled(saves=1 / config.workers)
     observe = config.observe
     if observe.listen is not None:
         observe = observe.model_copy(update={"listen": "127.0.0.1:0", "tls": None})
     return config.model_copy(
         update={
             "sources": sources,
+            "clarify": clarify,
             "delivery": delivery,
             "state_dir": worker_folder(config.state_dir, worker),
             "observe": observe,

@@ -45,6 +45,8 @@ class WatchedThread(threading.Thread):
         self._due = float("inf")
         self._returned = False
         self._error: str | None = None
+        self.about: dict[str, str] = {}
+        """What each line of the log says that the thread writes; set before the start."""
 
     @property
     def ended(self) -> str | None:
@@ -55,6 +57,7 @@ class WatchedThread(threading.Thread):
 
     def run(self) -> None:
         """Do the work; an error of the work is logged, and kept in `ended`."""
+        structlog.contextvars.bind_contextvars(**self.about)
         self.moves()
         try:
             self._work()

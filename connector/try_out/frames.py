@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -10,7 +11,7 @@ from connector.packing.frame import Frame, encode_frame
 from connector.packing.overwrites import Overwrite, overwrites
 from connector.packing.pending import Pending
 from connector.packing.planner import plan_frame
-from connector.records import Mapped
+from connector.records import Mapped, Sample, at_integration, of_integration
 
 _BYTES_A_SAMPLE: Final = 12
 """The estimated size of a sample in a frame, as in the pipeline: good enough to see that a full request waits."""
@@ -109,35 +110,37 @@ class Packer:
     frames: list[FrameSummary] = field(default_factory=list)
     overwritten: Counter[str] = field(default_factory=Counter)
     """Input ID → the number of values that another value of the same time replaced."""
-    _waiting: _Waiting = field(init=False)
-
-    def __post_init__(self) -> None:
-        self._waiting = _Waiting(self.limits.max_bytes)
+    _waiting: dict[str, _Waiting] = field(default_factory=dict)
+    """Integration → its waiting samples: no frame has samples of two integrations."""
 
     def add(self, mapped: Mapped) -> None:
         """Adds the samples of one record, and packs a frame if enough samples wait."""
-        self._waiting.add(_cut_to_seconds(mapped) if self.aligned else mapped, 0.0)
-        while self._full():
-            self._pack_one()
+        for integration, own in _by_integration(_cut_to_seconds(mapped) if self.aligned else mapped):
+            waiting = self._waiting.setdefault(integration, _Waiting(self.limits.max_bytes))
+            waiting.add(own, 0.0)
+            while self._full(waiting.samples):
+                self._pack_one(integration, waiting)
 
     def finish(self) -> None:
         """Packs the remaining samples."""
-        while self._waiting.samples:
-            self._pack_one()
+        for integration, waiting in self._waiting.items():
+            while waiting.samples:
+                self._pack_one(integration, waiting)
 
     @property
     def waiting(self) -> int:
         """The number of samples that are in no frame yet."""
-        return self._waiting.samples
+        return sum(waiting.samples for waiting in self._waiting.values())
 
-    def _full(self) -> bool:
-        waiting = self._waiting.samples
+    def _full(self, waiting: int) -> bool:
         return waiting * 2 >= self.limits.max_waiting_samples or waiting * _BYTES_A_SAMPLE >= self.limits.max_bytes * 2
 
-    def _pack_one(self) -> None:
+    def _pack_one(self, integration: str, waiting: _Waiting) -> None:
         table = len(self.frames) < self.shown_frames
-        frame = self._waiting.take(0.0)
-        self.overwritten.update(one.input_id for one in (*overwrites(frame), *self._waiting.take_overwritten()))
+        frame = waiting.take(0.0)
+        self.overwritten.update(
+            at_integration(integration, one.input_id) for one in (*overwrites(frame), *waiting.take_overwritten())
+        )
         self.frames.append(_summary(frame, (self.shown_rows, self.shown_series) if table else None))
 
 
@@ -148,29 +151,43 @@ class LivePace:
     limits: FrameLimits
     requests: int = 0
     _now: float = float("-inf")
-    _waiting: _Waiting = field(init=False)
-
-    def __post_init__(self) -> None:
-        self._waiting = _Waiting(self.limits.max_bytes)
+    _waiting: dict[str, _Waiting] = field(default_factory=dict)
+    """Integration → its waiting samples."""
 
     def add(self, mapped: Mapped, arrival: float) -> None:
         """Adds the samples of a record that arrived at `arrival`, in seconds on any clock."""
         self._now = max(self._now, arrival)
-        oldest = self._waiting.oldest
-        if oldest is not None and self._now - oldest >= self.limits.max_delay:
-            self.finish()
-        self._waiting.add(mapped, self._now)
-        if self._waiting.samples * _BYTES_A_SAMPLE >= self.limits.max_bytes:
-            self._send_one()
+        for waiting in self._waiting.values():
+            if waiting.oldest is not None and self._now - waiting.oldest >= self.limits.max_delay:
+                self._send_all(waiting)
+        for integration, own in _by_integration(mapped):
+            waiting = self._waiting.setdefault(integration, _Waiting(self.limits.max_bytes))
+            waiting.add(own, self._now)
+            if waiting.samples * _BYTES_A_SAMPLE >= self.limits.max_bytes:
+                self._send_one(waiting)
 
     def finish(self) -> None:
         """Counts the requests for the remaining samples."""
-        while self._waiting.samples:
-            self._send_one()
+        for waiting in self._waiting.values():
+            self._send_all(waiting)
 
-    def _send_one(self) -> None:
-        self._waiting.take(self._now)
+    def _send_all(self, waiting: _Waiting) -> None:
+        while waiting.samples:
+            self._send_one(waiting)
+
+    def _send_one(self, waiting: _Waiting) -> None:
+        waiting.take(self._now)
         self.requests += 1
+
+
+def _by_integration(mapped: Mapped) -> Iterator[tuple[str, Mapped]]:
+    """Yields each integration with its samples, whose input IDs are then as Clarify knows them."""
+    found: dict[str, list[Sample]] = {}
+    for written, time_us, value in mapped.samples:
+        integration, input_id = of_integration(written)
+        found.setdefault(integration, []).append((input_id, time_us, value))
+    for integration, samples in found.items():
+        yield integration, Mapped(samples)
 
 
 def _cut_to_seconds(mapped: Mapped) -> Mapped:

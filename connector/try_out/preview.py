@@ -13,7 +13,7 @@ from connector.mapping.mapper import RuleShare
 from connector.mapping.observations import Observation
 from connector.mapping.thinning.windows import Closed, Windows
 from connector.mapping.time.clock_skew import zone_hours
-from connector.records import Mapped, Reason, Record, Reject, Sample
+from connector.records import Mapped, Reason, Record, Reject, Sample, of_integration
 from connector.try_out.capture import Taken
 from connector.try_out.frames import FrameLimits, LivePace, Packer
 from connector.try_out.mapping import RuleAt, TriedMapping
@@ -79,6 +79,8 @@ class Preview:
     aligned: Packer
     """The packer for the same samples with times cut to whole seconds."""
     pace: LivePace
+    only: str | None = None
+    """The integration whose samples and signals are shown, by the name before its input IDs; None for all."""
     messages: Counter[str] = field(default_factory=Counter)
     """The number of messages `received`, and of each outcome: `mapped`, `rejected`, `left_out`, `waiting_for_schema`. A
     message with both samples and rejects is `mapped`."""
@@ -145,7 +147,7 @@ class Preview:
                 for gone in {sample[0] for sample in made}.difference(sample[0] for sample in kept):
                     self._windowed.setdefault(gone, (rule, record.topic))
                 self._count_windowed(counted, len(made) - len(kept), late)
-            for sample in kept:
+            for sample in filter(self._is_shown, kept):
                 self._see(sample, rule, record.topic)
         closed += self._windows.due(self._now)
         self._pack(sent + self._from_windows(closed))
@@ -205,8 +207,11 @@ class Preview:
         """Returns the rules that took no message."""
         return [rule for rule in self.mapping.rules if rule.number not in self.by_rule]
 
+    def _is_shown(self, sample: Sample) -> bool:
+        return self.only is None or of_integration(sample[0])[0] == self.only
+
     def _pack(self, samples: list[Sample]) -> None:
-        mapped = Mapped(samples)
+        mapped = Mapped(list(filter(self._is_shown, samples)))
         self.packer.add(mapped)
         self.aligned.add(mapped)
         self.pace.add(mapped, self._now)
@@ -214,7 +219,7 @@ class Preview:
     def _from_windows(self, closed: list[Closed]) -> list[Sample]:
         found: list[Sample] = [(window.input_id, window.start_us, window.value) for window in closed]
         self.windows_closed += len(found)
-        for sample in found:
+        for sample in filter(self._is_shown, found):
             rule, topic = self._windowed[sample[0]]
             self.by_rule[rule.number if rule else 0].samples += 1
             self._see(sample, rule, topic)
@@ -275,8 +280,11 @@ class Preview:
             group.lines.append(taken.line)
 
 
-def new_preview(mapping: TriedMapping, *, frames: int, rows: int, series: int) -> Preview:
-    """Returns a preview that keeps the first `frames` frames to show, with `rows` rows and `series` series each."""
+def new_preview(mapping: TriedMapping, *, frames: int, rows: int, series: int, only: str | None = None) -> Preview:
+    """Returns a preview that keeps the first `frames` frames to show, with `rows` rows and `series` series each.
+
+    With `only`, frames and signals are those of one integration.
+    """
     delivery = mapping.config.delivery
     limits = FrameLimits(delivery.max_frame_bytes, delivery.max_waiting_samples, delivery.max_delay)
-    return Preview(mapping, Packer(limits, frames, rows, series), Packer(limits, aligned=True), LivePace(limits))
+    return Preview(mapping, Packer(limits, frames, rows, series), Packer(limits, aligned=True), LivePace(limits), only)

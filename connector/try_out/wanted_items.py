@@ -18,7 +18,7 @@ from connector.formats.format import SchemaUnavailableError
 from connector.mapping.mapper import Mapper
 from connector.mapping.signals.naming import OTHER_IDENTITY
 from connector.metadata.book import MetadataKind, MetadataStatus, read_lines
-from connector.records import SignalMetadata
+from connector.records import SignalMetadata, of_integration
 from connector.runtime.assembly import build_mapper
 from connector.runtime.state_dir import state_files
 from connector.state.state import Memory, read_memory
@@ -45,8 +45,10 @@ class WantedItems:
     """Number of messages of the capture of which a part, or the whole, is no sample."""
 
 
-def wanted_items(config: Config, integration: str, capture: Iterable[Taken] | None) -> WantedItems:
+def wanted_items(config: Config, integration: str, capture: Iterable[Taken] | None, name: str = "") -> WantedItems:
     """Returns the items that the mapping wants for the signals of the integration.
+
+    `name` is the name that its input IDs have before them in the state, empty for the integration of `clarify` itself.
 
     Raises `NoSignalsError` without a state and without a capture, and `ConnectorError` as `build_mapper`.
     """
@@ -71,9 +73,9 @@ def wanted_items(config: Config, integration: str, capture: Iterable[Taken] | No
                 descriptions=memory.descriptions,
             )
             mappers.append(mapper)
-            _recall(mapper, memory, wanted, not_published)
+            _recall(mapper, memory, wanted, not_published, name)
         if capture is not None:
-            _hear(config, mappers[0], capture, wanted)
+            _hear(config, mappers[0], capture, wanted, name)
         for file in files:
             _read_book(file, integration, wanted, not_published)
     except sqlite3.Error as error:
@@ -81,11 +83,14 @@ def wanted_items(config: Config, integration: str, capture: Iterable[Taken] | No
     return wanted
 
 
-def _recall(mapper: Mapper, memory: Memory, wanted: WantedItems, not_published: set[str]) -> None:
+def _recall(mapper: Mapper, memory: Memory, wanted: WantedItems, not_published: set[str], name: str) -> None:
     moved: dict[str, tuple[str, ...]] = {}
     places: set[tuple[str, ...]] = set()
-    for claimed, origin in memory.claims.items():
-        recalled = mapper.recall(claimed, origin)
+    for written, origin in memory.claims.items():
+        integration, claimed = of_integration(written)
+        if integration != name:
+            continue
+        recalled = mapper.recall(written, origin)
         if recalled is not None and recalled.why_unknown == OTHER_IDENTITY:
             moved[claimed] = origin[:3]
         elif recalled is not None and recalled.why_unknown:
@@ -95,7 +100,7 @@ def _recall(mapper: Mapper, memory: Memory, wanted: WantedItems, not_published: 
             if recalled is not None:
                 places.add(origin[:3])
                 if recalled.metadata is not None and recalled.metadata.item is not None:
-                    wanted.signals[recalled.input_id] = recalled.metadata
+                    wanted.signals[of_integration(recalled.input_id)[1]] = recalled.metadata
     for claimed, place in moved.items():
         if place in places:  # the signal has its input ID of today already
             not_published.add(claimed)
@@ -103,7 +108,7 @@ def _recall(mapper: Mapper, memory: Memory, wanted: WantedItems, not_published: 
             wanted.unknown[claimed] = OTHER_IDENTITY
 
 
-def _hear(config: Config, mapper: Mapper, capture: Iterable[Taken], wanted: WantedItems) -> None:
+def _hear(config: Config, mapper: Mapper, capture: Iterable[Taken], wanted: WantedItems, name: str) -> None:
     """Map the messages of the capture; what they tell has precedence."""
     names = [section.name for section in config.sources]
     for taken in capture:
@@ -112,7 +117,10 @@ def _hear(config: Config, mapper: Mapper, capture: Iterable[Taken], wanted: Want
             wanted.unreadable += bool(mapper.map(source, taken.record).rejects)
         except SchemaUnavailableError:
             wanted.unreadable += 1
-        for input_id, metadata in mapper.take_discovered():
+        for written, metadata in mapper.take_discovered():
+            integration, input_id = of_integration(written)
+            if integration != name:
+                continue
             wanted.unknown.pop(input_id, None)
             if metadata.item is not None:
                 wanted.signals[input_id] = metadata

@@ -8,14 +8,18 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 from pydantic import ValidationError
 
 from connector.clarify import ArgumentError, ClarifyError, Client, Credentials
 from connector.clarify.validation import broken_rules
+from connector.commands.integration import INTEGRATION, integration_in
 from connector.terminal.paths import UserPath
+
+if TYPE_CHECKING:
+    from connector.delivery.section import ClarifySection
 
 _VARIABLE = "CLARIFY_CREDENTIALS"
 
@@ -31,9 +35,22 @@ def reaches_clarify(command: F) -> F:
 
     @wraps(command)
     def run(
-        credentials: str | None, ca_file: Path | None, api_version: str, allow_insecure: bool, **more: object
+        credentials: str | None,
+        config_file: Path | None,
+        integration: str | None,
+        ca_file: Path | None,
+        api_version: str,
+        allow_insecure: bool,
+        **more: object,
     ) -> object:
-        with clarify_client(credentials, ca_file, api_version, allow_insecure=allow_insecure) as client:
+        with clarify_client(
+            credentials,
+            ca_file,
+            api_version,
+            allow_insecure=allow_insecure,
+            config_file=config_file,
+            integration=integration,
+        ) as client:
             return command(client=client, **more)
 
     decorated: Any = connection_options(run)
@@ -43,12 +60,28 @@ def reaches_clarify(command: F) -> F:
 
 @contextmanager
 def clarify_client(
-    credentials: str | None, ca_file: Path | None, api_version: str, *, allow_insecure: bool
+    credentials: str | None,
+    ca_file: Path | None,
+    api_version: str,
+    *,
+    allow_insecure: bool,
+    config_file: Path | None = None,
+    integration: str | None = None,
 ) -> Iterator[Client]:
     """Yield the client that the options describe; errors are those of `one_line_errors`."""
-    if credentials is None:
-        raise click.UsageError(f"name the credentials file: --credentials FILE, or {_VARIABLE} in the environment")
+    if integration is not None and config_file is None:
+        raise click.UsageError("--integration is a name in a configuration: add --config CONFIG")
     with one_line_errors():
+        if config_file is not None:
+            section = _section(config_file, integration)
+            credentials, ca_file = str(section.credentials), ca_file or section.ca_file
+            allow_insecure = allow_insecure or section.allow_insecure
+        credentials = credentials or os.environ.get(_VARIABLE)
+        if credentials is None:
+            raise click.UsageError(
+                f"name the credentials file: --credentials FILE, or {_VARIABLE} in the environment; or name a "
+                "configuration: --config CONFIG"
+            )
         loaded = Credentials.load(credentials, allow_insecure=allow_insecure)
         with Client(loaded, api_version, verify=ca_file) as client:
             yield client
@@ -67,16 +100,31 @@ def connection_options(command: F) -> F:
         click.option(
             "--ca-file", type=UserPath(path_type=Path, exists=True), help="PEM file of the certificates to trust."
         ),
+        INTEGRATION,
+        click.option(
+            "--config",
+            "config_file",
+            metavar="CONFIG",
+            type=click.Path(path_type=Path, dir_okay=False),
+            help="Reach Clarify as this configuration of a connector does, instead of --credentials.",
+        ),
         click.option(
             "--credentials",
             metavar="FILE",
-            default=lambda: os.environ.get(_VARIABLE),
             help=f"Credentials file of an integration, or the text of the file.  [default: ${_VARIABLE}]",
         ),
     ):
         decorated = option(decorated)
     result: F = decorated
     return result
+
+
+def _section(config_file: Path, integration: str | None) -> ClarifySection:
+    """Returns the connection to an integration of a configuration; None is that of `clarify` itself."""
+    from connector.config.read import load_config  # noqa: PLC0415 - most calls need no configuration
+
+    config = load_config(config_file, without_secrets=True)
+    return config.clarify.of(integration_in(config, integration) or "")
 
 
 @contextmanager

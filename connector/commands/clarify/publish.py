@@ -127,7 +127,11 @@ def publish(ctx: click.Context, conditions: Sequence[str], raw: str | None, ever
         )
 
         given = credentials if _is_given(ctx, "credentials") else None
-        ctx.exit(publish_plan(PlanRequest(plan, given, chosen, ids, capture, applies, reviewed, as_json)))
+        ctx.exit(
+            publish_plan(
+                PlanRequest(plan, given, chosen, ids, capture, applies, reviewed, as_json, connection["integration"])
+            )
+        )
     if matches_all(chosen) and not everything:
         raise click.UsageError("choose signals with --filter, --query, --signal or --all")
     more = _labels(labels)

@@ -19,6 +19,7 @@ from connector.clarify.pacing import Pacing, Retries
 from connector.commands.clarify.connection import one_line_errors
 from connector.commands.clarify.filters import Chosen, matches_all
 from connector.commands.clarify.plan_output import counts_of, line_as_json, say_some, told, write_lines
+from connector.commands.integration import integration_in
 from connector.commands.try_out.options import from_capture
 from connector.config.model import Config
 from connector.config.read import load_config
@@ -62,6 +63,8 @@ class PlanRequest:
     reviewed: Path | None
     """A plan in JSON: it is carried out only if it is still the plan of now."""
     as_json: bool
+    integration: str | None = None
+    """The name of the integration in the configuration; None: that of `clarify` itself."""
 
 
 class _Asked(NamedTuple):
@@ -80,13 +83,20 @@ def publish_plan(request: PlanRequest) -> int:
     configure_logs("warning", "text")
     reviewed = None if request.reviewed is None else _read_plan(request.reviewed)
     config = load_config(request.config, without_secrets=True)
+    name = integration_in(config, request.integration) or ""
+    config = config.model_copy(
+        update={
+            "clarify": config.clarify.of(name).model_copy(update={"integrations": config.clarify.integrations}),
+            "delivery": config.delivery.of(config.clarify.integrations.get(name)),
+        }
+    )
     applied, problem = None, ""
     with one_line_errors():
         loaded = Credentials.load(
             request.credentials or config.clarify.credentials, allow_insecure=config.clarify.allow_insecure
         )
         with _open(config, loaded) as api:
-            asked = _plan(request, config, api, loaded)
+            asked = _plan(request, config, api, loaded, name)
             if request.applies:
                 if reviewed is not None:
                     _check_still_so(reviewed, asked, request.reviewed)
@@ -99,9 +109,9 @@ def publish_plan(request: PlanRequest) -> int:
     return _status(asked, applied, problem)
 
 
-def _plan(request: PlanRequest, config: Config, api: Api, loaded: Credentials) -> _Asked:
+def _plan(request: PlanRequest, config: Config, api: Api, loaded: Credentials, name: str) -> _Asked:
     capture = None if request.capture is None else from_capture(request.capture, None)
-    wanted = wanted_items(config, api.integration, capture)
+    wanted = wanted_items(config, api.integration, capture, name)
     if wanted.unreadable:
         say(
             f"{wanted.unreadable} messages of the capture could not be mapped completely, so their signals may be "

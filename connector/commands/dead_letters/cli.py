@@ -19,6 +19,7 @@ from connector.commands.clarify.times import read_moment_option
 from connector.commands.dead_letters.remedies import remedy
 from connector.commands.dead_letters.selection import LetterSelection, SelectionError, read_reason, read_topic
 from connector.commands.dead_letters.stores import READING_ERRORS, LettersFile, Shelf, open_shelves, settled
+from connector.commands.integration import integration_in
 from connector.dead_letters.as_json import as_object
 from connector.dead_letters.letter import DeadLetter, time_text
 from connector.dead_letters.store import Told
@@ -74,6 +75,9 @@ def _selecting(command: _F) -> _F:
             metavar="ID",
             help="Only the letter whose ID begins with this text. Can be repeated.",
         ),
+        click.option(
+            "--integration", metavar="NAME", help="Only letters with a value that Clarify refused in this integration."
+        ),
     ):
         command = option(command)
     return command
@@ -103,7 +107,7 @@ _FROM_FILE = click.option(
 )
 def list_(config: Path, from_file: Path | None, summary: bool, layout: str, limit: int, **wanted: Any) -> None:
     """List dead letters, the newest last."""
-    selection = _selection(**wanted)
+    selection = _selection(config, **wanted)
     counts: Counter[tuple[str, str, str]] = Counter()
     letters: deque[tuple[Shelf, DeadLetter]] = deque(maxlen=limit or None)
     n = 0
@@ -187,7 +191,7 @@ def replay(config: Path, from_file: Path | None, dry_run: bool, as_json: bool, s
     from connector.commands.dead_letters.replay import Replay, ReplayResult  # noqa: PLC0415
     from connector.observe.logs import configure_logs  # noqa: PLC0415
 
-    selection = _selection(**wanted)
+    selection = _selection(config, **wanted)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
@@ -232,9 +236,10 @@ def drop(config: Path, everything: bool, yes: bool, **wanted: Any) -> None:
 
     With --reason, a letter that also has another reason stays.
     """
-    selection = _selection(**wanted)
+    selection = _selection(config, **wanted)
     if selection.everything != everything:
-        raise click.UsageError("choose letters: --reason, --topic, --source, --since, --until, --id or --all")
+        options = "--reason, --topic, --source, --since, --until, --id, --integration or --all"
+        raise click.UsageError(f"choose letters: {options}")
     with _shelves(config, None) as (_, shelves):
         found: list[tuple[Shelf, list[str]]] = []
         partly = 0
@@ -268,13 +273,20 @@ def drop(config: Path, everything: bool, yes: bool, **wanted: Any) -> None:
 
 
 def _selection(
+    config: Path,
     reasons: Sequence[str],
     topics: Sequence[str],
     sources: Sequence[str],
     since: str | None,
     until: str | None,
     ids: Sequence[str],
+    integration: str | None,
 ) -> LetterSelection:
+    only = None
+    if integration is not None:
+        from connector.config.read import load_config  # noqa: PLC0415 - `--help` needs none of it
+
+        only = integration_in(load_config(config), integration)
     try:
         return LetterSelection(
             frozenset(map(read_reason, reasons)),
@@ -283,6 +295,7 @@ def _selection(
             _moment(since, "--since"),
             _moment(until, "--until"),
             tuple(ids),
+            only,
         )
     except SelectionError as error:
         raise click.UsageError(str(error)) from None

@@ -50,6 +50,8 @@ _REMEDIES: Final[dict[str, str]] = {
     Reason.TIME_OUT_OF_RANGE: "The device's clock is wrong. Set the clock, use the time of arrival (time: arrival), "
     "or widen mapping.oldest_time and newest_time; then replay.",
     Reason.NO_RULE: "No rule matches the topic. Add a rule, or set mapping.unmatched; then replay.",
+    Reason.UNKNOWN_INTEGRATION: "The rule's to gives a name that clarify.integrations does not have. Add the "
+    "integration, or correct to; then replay.",
     Reason.UNKNOWN_TAG: "The tag list has no row for the value. Add a row, or set tags.unknown; then replay.",
     Reason.NO_IDENTITY: "The message does not have a part of the input ID, so two devices would become one signal. "
     "Correct the device, or use only parts that every message has (input, item_name of the rule); then replay.",

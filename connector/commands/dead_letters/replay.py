@@ -116,10 +116,7 @@ class Replay:
         self._lock = threading.Lock()
         self._finished: list[RecordPosition] = []
         folder = config.state_dir / FOLDER
-        delivery = config.delivery.model_copy(
-            update={"requests_per_second": config.delivery.requests_per_second * share, "share": 1.0}
-        )
-        self._own_config = config.model_copy(update={"delivery": delivery, "state_dir": folder / "run"})
+        self._own_config = config.with_share(share).model_copy(update={"state_dir": folder / "run"})
         self._files = ExitStack()
         try:
             self._files.callback(_locked(folder).close)

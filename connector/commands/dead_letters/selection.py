@@ -9,6 +9,7 @@ from connector import ConnectorError
 from connector.dead_letters.letter import DeadLetter
 from connector.formats.catalogue import known_reasons
 from connector.mapping.rules.topics import PatternError, TopicPattern, parse_pattern
+from connector.records import Reject, of_integration
 
 
 class SelectionError(ConnectorError, ValueError):
@@ -29,6 +30,8 @@ class LetterSelection:
     """End of the range of times of writing, in µs since 1970; the time itself is excluded."""
     ids: tuple[str, ...] = ()
     """Beginnings of letter IDs; one must match."""
+    integration: str | None = None
+    """The integration that refused a value, by the name before its input IDs; None: any, and what none refused."""
 
     @property
     def everything(self) -> bool:
@@ -44,11 +47,20 @@ class LetterSelection:
             and (not self.topics or any(_matches(topic, letter.topic) for topic in self.topics))
             and (not self.reasons or not self.reasons.isdisjoint(letter.reasons))
             and (not self.ids or letter.key.startswith(self.ids))
+            and (self.integration is None or any(map(self._refused, letter.rejects)))
         )
+
+    def _refused(self, reject: Reject) -> bool:
+        """Whether the selected integration refused this value."""
+        return reject.input_id is not None and of_integration(reject.input_id)[0] == self.integration
 
     def takes_all_of(self, letter: DeadLetter) -> bool:
         """Whether the letter is selected with every reject that the letter has, so that the letter may be dropped."""
-        return self.takes(letter) and (not self.reasons or self.reasons >= letter.reasons.keys())
+        return (
+            self.takes(letter)
+            and (not self.reasons or self.reasons >= letter.reasons.keys())
+            and (self.integration is None or all(map(self._refused, letter.rejects)))
+        )
 
 
 def read_topic(text: str) -> TopicPattern | str:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 import click
 
+from connector.commands.integration import INTEGRATION, integration_in
 from connector.commands.try_out.options import CONFIG, duration_option, errors_for_people, from_capture, from_sources
 from connector.terminal.paths import UserPath
 from connector.terminal.tables import write_json
@@ -56,6 +58,7 @@ _SERIES: Final = 50
 @click.option(
     "--input-id", "input_id", metavar="PATTERN", help="Only signals whose input ID matches; * and ? as in a shell."
 )
+@INTEGRATION
 @click.option("--all", "all_rows", is_flag=True, help="Show all signals, not only the first.")
 @click.option("--no-clarify", is_flag=True, help="Do not ask Clarify for the existing signals.")
 def preview(
@@ -70,6 +73,7 @@ def preview(
     frames: int,
     rows: int,
     input_id: str | None,
+    integration: str | None,
     all_rows: bool,
     no_clarify: bool,
 ) -> None:
@@ -87,8 +91,9 @@ def preview(
         raise click.UsageError("--from-beginning needs --live")
     with errors_for_people():
         mapping = TriedMapping.load(config, without_secrets=live is None)
-        found = new_preview(mapping, frames=frames, rows=rows, series=_SERIES)
-        then = new_preview(TriedMapping.load(other), frames=0, rows=0, series=0) if other is not None else None
+        new = partial(new_preview, only=integration_in(mapping.config, integration))
+        found = new(mapping, frames=frames, rows=rows, series=_SERIES)
+        then = new(TriedMapping.load(other), frames=0, rows=0, series=0) if other is not None else None
         if input_ is not None:
             records = from_capture(input_, topic)
         else:

@@ -180,6 +180,8 @@ class Rule:
     """The path of an item's name."""
     outer_names: tuple[Path | None, ...] = ()
     """The paths of the names of the items around an item, from the outside in: one for each `iterate` but the last."""
+    to: Template | None = None
+    """The name of the integration that gets the values; None: the default integration."""
     input: Template | None = None
     name: Template | None = None
     description: Template | None = None
@@ -300,9 +302,10 @@ class Rule:
     def identity(self) -> tuple[str, ...]:
         """The dynamic variables that tell signals apart: the variables of the input IDs.
 
-        Variables of labels do not count: a device with another label is still the same device.
+        The variables of the integration count, too: it has input IDs of its own. Variables of labels do not count: a
+        device with another label is still the same device.
         """
-        templates = [self.input, *(value.input for value in self.values.values())]
+        templates = [self.to, self.input, *(value.input for value in self.values.values())]
         templates += [value.input for value in (self.found.values.values() if self.found else ())]
         used = {name for template in templates if template for name in template.variables}
         if self.key is not None:

@@ -430,6 +430,14 @@ class RuleSection(SignalFields):
         examples=[{"type": "measurement", "status": ["ok", "warn"]}, "contains(keys(@), 'temperature')"],
     )
     skip: bool = Field(default=False, description="Leave these messages out (counted as filtered).")
+    to: str | None = Field(
+        default=None,
+        min_length=1,
+        description="The integration that gets the values: a name of `clarify.integrations`, or a template of it. "
+        "A name that a template gives and that is not there makes a dead letter. Default: the integration of `clarify` "
+        "itself.",
+        examples=["plant-a", "{site}"],
+    )
     format: FormatField | None = Field(
         default=None, description="Format of the payload: a name, or a section. Default: JSON.", examples=["csv"]
     )

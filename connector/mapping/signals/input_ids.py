@@ -21,6 +21,7 @@ from typing import Final, NamedTuple
 
 from connector.clarify.limits import INPUT_ID, INPUT_ID_LENGTH
 from connector.mapping.documents.places import shown
+from connector.records import at_integration
 
 _ILLEGAL: Final = re.compile(r"[^a-zA-Z0-9\-_:.#+/]")
 _HASH_LENGTH: Final = 10
@@ -100,8 +101,10 @@ def _before_hash(clean: str) -> str:
 class InputIds:
     """The owners of input IDs. `claims` comes from earlier runs: input ID → its origin.
 
-    `wanted_today` returns the texts that an origin wants today. The result is empty if the origin is not mapped any
+    `wanted_today` returns the input IDs that an origin wants today. The result is empty if the origin is not mapped any
     more: the mapping may have changed since the claim was made.
+
+    Each integration has input IDs of its own: a claim has the name of the integration before the ID (`at_integration`).
     """
 
     def __init__(
@@ -128,12 +131,12 @@ class InputIds:
     def __len__(self) -> int:
         return len(self._claims)
 
-    def assign(self, origin: Origin, text: str, *, shared: bool = False) -> str:
+    def assign(self, origin: Origin, text: str, *, shared: bool = False, integration: str = "") -> str:
         """Returns the input ID of an origin that wants `text`; an `Unclaimed` ID for a new origin without room.
 
-        With `shared`, several origins may have the same ID on purpose.
+        With `shared`, several origins may have the same ID on purpose. The ID is one of `integration`.
         """
-        wanted = legal_id(text)
+        wanted = at_integration(integration, legal_id(text))
         if shared:
             return wanted
         owner = self._claims.get(wanted)
@@ -157,7 +160,7 @@ class InputIds:
         """Whether the owner uses this ID today: the owner wants it, or has got it in a collision."""
         return any(
             input_id == wanted or input_id[:-_HASH_LENGTH] == _before_hash(wanted)
-            for wanted in map(legal_id, self._wanted_today(owner))
+            for wanted in self._wanted_today(owner)
         )
 
     def _has_room(self, origin: Origin) -> bool:

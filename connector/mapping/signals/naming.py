@@ -5,20 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from functools import partial
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 import orjson
 
 from connector.mapping.documents.places import shown
-from connector.mapping.plans import FOUND, Plan, signal_metadata, value_of, value_rule, wanted_id
+from connector.mapping.plans import FOUND, Plan, signal_metadata, value_of, value_rule, variables, wanted_id
 from connector.mapping.rules.templates import KEY
 from connector.mapping.rules.values import ValueRejectedError
-from connector.mapping.signals.input_ids import InputIds, Origin, Unclaimed
+from connector.mapping.signals.input_ids import InputIds, Origin, Unclaimed, legal_id
 from connector.mapping.signals.states import LearnedStates
 from connector.mapping.sparkplug import SparkplugPlan
 from connector.mapping.thinning.thinning import Thinner
 from connector.mapping.topic_plans import TopicPlans
-from connector.records import Reason, SignalMetadata
+from connector.records import Reason, SignalMetadata, at_integration, of_integration
 
 _PATH_BYTES: Final = 150
 _SOURCE_BYTES: Final = 400
@@ -52,7 +53,10 @@ class Naming:
         states: Mapping[str, Mapping[str, int]],
         sources: Collection[str] | None,
         max_claims: int | None,
+        integrations: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
+        """`integrations` has the name of each integration → the name in front of its input IDs."""
+        self._integrations = integrations
         self._plans = plans
         self._thinner = thinner
         self._sources = sources
@@ -67,7 +71,7 @@ class Naming:
     def new_id(self, plan: Plan, path: str) -> str | None:
         """Returns the input ID of a new path of a plan; None if the rule leaves the path out.
 
-        Raises `ValueRejectedError` for a value that its tag list does not have.
+        Raises `ValueRejectedError` for a value that its tag list does not have, or whose integration is unknown.
         """
         rule = plan.rule
         self._plans.grew(_PATH_BYTES + _SOURCE_BYTES * len(rule.attribute_sources) + 2 * len(path))
@@ -78,7 +82,10 @@ class Naming:
         if value is None:
             plan.ids[path] = None
             return None
-        input_id = self.ids.assign(plan.origin(path), wanted_id(plan, value, path), shared=rule.shared_inputs)
+        integration = "" if rule.to is None else self._integration(rule.to.render(variables(plan, path)))
+        input_id = self.ids.assign(
+            plan.origin(path), wanted_id(plan, value, path), shared=rule.shared_inputs, integration=integration
+        )
         plan.ids[path] = input_id
         conversion = value.conversion or rule.conversion
         if conversion is not None:
@@ -93,13 +100,24 @@ class Naming:
         self.discover(plan, path, input_id)
         return input_id
 
+    def _integration(self, name: str) -> str:
+        """Returns the name in front of the input IDs of an integration. Raises `ValueRejectedError`."""
+        found = self._integrations.get(name)
+        if found is None:
+            known = ", ".join(self._integrations)
+            raise ValueRejectedError(
+                Reason.UNKNOWN_INTEGRATION,
+                f"to is {name!r}, and there is no such integration; the configuration has {known}",
+            )
+        return found
+
     def discover(self, plan: Plan, path: str, input_id: str) -> None:
         """Add the metadata of a signal to `discovered`, if the rule sets any."""
         value = value_of(plan, path)
         if value is not None:
             called = shown(path) if value.named is None else value.named
             describe = plan.described if isinstance(plan, SparkplugPlan) else partial(signal_metadata, plan)
-            found = describe(value, called, input_id, self.states.of(input_id))
+            found = describe(value, called, of_integration(input_id)[1], self.states.of(input_id))
             if found is not None:
                 self.discovered.append((input_id, found))
 
@@ -171,13 +189,15 @@ class Naming:
         return Recalled(given, metadata)
 
     def _wanted_today(self, origin: Origin) -> set[str]:
-        """Returns the texts that an origin wants for its input IDs; empty if the origin is not mapped any more."""
-        texts = set()
+        """Returns the input IDs that an origin wants; empty if the origin is not mapped any more."""
+        found = set()
         for plan in self._plans_today(origin):
             value = value_rule(plan.rule, origin.path)
-            if value is not None:
-                texts.add(wanted_id(plan, value, origin.path))
-        return texts
+            to = plan.rule.to
+            integration = "" if to is None else self._integrations.get(to.render(plan.variables))
+            if value is not None and integration is not None:
+                found.add(at_integration(integration, legal_id(wanted_id(plan, value, origin.path))))
+        return found
 
     def _plans_today(self, origin: Origin, unknown: str = "") -> Iterator[Plan]:
         """Yields a plan for each rule of today that may take the messages of an origin.

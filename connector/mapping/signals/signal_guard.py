@@ -7,12 +7,13 @@ that do not pass become dead letters, so nothing is lost: after an approval, the
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
 from connector.mapping.signals.input_ids import Unclaimed
-from connector.records import Mapped, Reason, Reject, Sample
+from connector.records import Mapped, Reason, Reject, Sample, of_integration
 
 MAX_HELD: Final = 100_000
 """The most held signals that are remembered and can be listed."""
@@ -43,9 +44,14 @@ class SignalGuard:
     """Knows the signals that may have samples. For one thread at a time."""
 
     def __init__(self, settings: GuardSettings, known: Collection[str], held: Iterable[str] = ()) -> None:
-        """`known` has the input IDs of signals that pass already, `held` of signals that wait for an approval."""
+        """`known` has the input IDs of signals that pass already, `held` of signals that wait for an approval.
+
+        The greatest number of signals counts for each integration alone.
+        """
         self._settings = settings
         self._known = set(known)
+        self._in = Counter(of_integration(input_id)[0] for input_id in self._known)
+        """Integration → number of its signals that pass."""
         self._held = dict.fromkeys(held)
         self.new_known: list[str] = []
         """Signals that were let in since the caller last took them; the caller must store them."""
@@ -54,15 +60,13 @@ class SignalGuard:
         self.refused = 0
         """Number of samples that did not pass."""
 
-    @property
-    def signals(self) -> int:
-        """Number of signals that may have samples."""
-        return len(self._known)
+    def signals(self) -> Mapping[str, int]:
+        """Returns integration → number of signals that may have samples."""
+        return dict(self._in)
 
-    @property
-    def held(self) -> int:
-        """Number of signals that wait for an approval."""
-        return len(self._held)
+    def held(self) -> Mapping[str, int]:
+        """Returns integration → number of signals that wait for an approval."""
+        return Counter(of_integration(input_id)[0] for input_id in list(self._held))
 
     def lets_in(self, input_id: str) -> bool:
         """Whether the signal may have samples."""
@@ -75,8 +79,13 @@ class SignalGuard:
     def approve(self, inputs: Iterable[str]) -> None:
         """Let the signals `inputs` in, because a person has approved them."""
         for input_id in inputs:
-            self._known.add(input_id)
+            self._let_in(input_id)
             self._held.pop(input_id, None)
+
+    def _let_in(self, input_id: str) -> None:
+        if input_id not in self._known:
+            self._known.add(input_id)
+            self._in[of_integration(input_id)[0]] += 1
 
     def lets_all_in(self, inputs: Iterable[str]) -> bool:
         """Whether all of the signals may have samples already."""
@@ -110,10 +119,11 @@ class SignalGuard:
         if on_new == "reject":
             return Reason.SIGNAL_REJECTED, f"{input_id!r} would be a new signal, and signals.on_new is reject"
         why = "signals.on_new is hold"
-        if most is not None and len(self._known) >= most:
-            why = f"there are already {len(self._known)} signals (signals.max is {most})"
+        there = self._in[of_integration(input_id)[0]]
+        if most is not None and there >= most:
+            why = f"there are already {there} signals (signals.max is {most})"
         elif on_new == "allow" and type(input_id) is not Unclaimed:
-            self._known.add(input_id)
+            self._let_in(input_id)
             self.new_known.append(input_id)
             return None
         if type(input_id) is Unclaimed:

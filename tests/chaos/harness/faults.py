@@ -23,6 +23,7 @@ from confluent_kafka.admin import (
 from tests.chaos.harness import lies
 from tests.chaos.harness.damage import Damage, flip
 from tests.chaos.harness.messages import ANEW_TOPIC, HELD_TOPIC, KAFKA_TOPIC
+from tests.chaos.harness.proxy import FaultProxy
 from tests.chaos.harness.publish_kafka import ANEW
 from tests.chaos.harness.retired import Retired
 from tests.chaos.harness.schedule import CUTS, KILLS, MOSQUITTO, MQTT, Fault
@@ -106,13 +107,19 @@ class Faults:
                 self._lift_stop(None, member)
             member.broker.mend()
             member.clarify.mend()
+            if member.second:
+                member.second.mend()
             if member.registry:
                 member.registry.mend()
             if member.clock:
                 member.clock.jump(0)
             if member.disk:
                 member.disk.free()
-        self._stage.sandbox.clear_faults()
+        self._clear_faults()
+
+    def _clear_faults(self) -> None:
+        for sandbox in self._stage.sandboxes:
+            sandbox.clear_faults()
 
     # -- processes --------------------------------------------------------------------------------
 
@@ -174,7 +181,7 @@ class Faults:
 
         def arrived() -> bool:
             self.supervise()
-            return all(at in {t for t, _ in stage.sandbox.samples(name)} for name, at in keys)
+            return all(at in {t for t, _ in stage.samples(name)} for name, at in keys)
 
         wait_until(arrived, _ARRIVAL_SECONDS, f"what was published before arrives: {keys}", every=0.25)
         stage.mosquitto.kill()
@@ -303,26 +310,26 @@ class Faults:
     def _begin_cut_broker(self, _fault: Fault, member: Member) -> None:
         member.broker.cut()
 
-    def _begin_cut_clarify(self, _fault: Fault, member: Member) -> None:
-        member.clarify.cut()
+    def _begin_cut_clarify(self, fault: Fault, member: Member) -> None:
+        _way(fault, member).cut()
 
     def _begin_hole_broker(self, _fault: Fault, member: Member) -> None:
         member.broker.swallow()
 
-    def _begin_hole_clarify(self, _fault: Fault, member: Member) -> None:
-        member.clarify.swallow()
+    def _begin_hole_clarify(self, fault: Fault, member: Member) -> None:
+        _way(fault, member).swallow()
 
     def _begin_slow_broker(self, fault: Fault, member: Member) -> None:
         member.broker.slow_down(_SLOW_BYTES * (1 + fault.dice))
 
     def _begin_slow_clarify(self, fault: Fault, member: Member) -> None:
-        member.clarify.slow_down(_SLOW_BYTES * (1 + fault.dice))
+        _way(fault, member).slow_down(_SLOW_BYTES * (1 + fault.dice))
 
     def _begin_lying_broker(self, fault: Fault, member: Member) -> None:
         member.broker.lie(lies.MQTT if member.name in MQTT else lies.KAFKA, fault.dice)
 
     def _begin_lying_clarify(self, fault: Fault, member: Member) -> None:
-        member.clarify.lie(lies.HTTP, fault.dice)
+        _way(fault, member).lie(lies.HTTP, fault.dice)
 
     def _begin_lying_registry(self, fault: Fault, member: Member) -> None:
         assert member.registry is not None
@@ -350,17 +357,20 @@ class Faults:
     def _break_answers(self, member: Member, share: float, kind: str) -> None:
         """On the way to one member, whatever is answered (it may be a token); and at Clarify, the next insert's."""
         member.clarify.break_answers(2, share)
-        self._stage.sandbox.faults([{"method": "insert", "times": 1, "kind": kind}])
+        for sandbox in self._stage.sandboxes:
+            sandbox.faults([{"method": "insert", "times": 1, "kind": kind}])
 
     def _mend_answers(self, fault: Fault, member: Member) -> None:
         self._mend_clarify(fault, member)
-        self._stage.sandbox.clear_faults()
+        self._clear_faults()
 
     def _mend_broker(self, _fault: Fault, member: Member) -> None:
         member.broker.mend()
 
     def _mend_clarify(self, _fault: Fault, member: Member) -> None:
         member.clarify.mend()
+        if member.second:
+            member.second.mend()
 
     _lift_cut_broker = _lift_hole_broker = _lift_slow_broker = _lift_lying_broker = _mend_broker
     _lift_cut_clarify = _lift_hole_clarify = _lift_slow_clarify = _lift_lying_clarify = _mend_clarify
@@ -377,10 +387,11 @@ class Faults:
             "expired_token": {"kind": "revoke_tokens"},
         }[fault.kind]  # type: ignore[assignment]
         times = 1 if fault.kind == "expired_token" else 1 + int(fault.dice * 4)
-        self._stage.sandbox.faults([{"method": "insert", "times": times, **rule}])
+        one = int(fault.dice * 8) % 2  # the other integration goes on
+        self._stage.sandboxes[one].faults([{"method": "insert", "times": times, **rule}])
 
     def _clear(self, _fault: Fault, _member: Member | None) -> None:
-        self._stage.sandbox.clear_faults()
+        self._clear_faults()
 
     _lift_status_429 = _lift_status_503 = _lift_rpc_32015 = _lift_throttled = _clear
 
@@ -428,6 +439,11 @@ class Faults:
 
     def _begin_poison(self, fault: Fault, _member: Member | None) -> None:
         self._stage.publishers["mqtt" if fault.target == MOSQUITTO else "kafka"].order("poison", _POISON)
+
+
+def _way(fault: Fault, member: Member) -> FaultProxy:
+    """The way to one of the member's integrations: the other one goes on."""
+    return member.second if member.second is not None and int(fault.dice * 8) % 2 else member.clarify
 
 
 def _forbidden(fault: Fault, member: Member, made: type[AclBinding] = AclBinding) -> AclBinding:

@@ -31,8 +31,8 @@ from tests.chaos.harness.schedule import (
     Fault,
     plan,
 )
-from tests.chaos.harness.stage import PARTITIONS, Member, Stage, address
-from tests.chaos.harness.verdict import Lifted, Result, Verdict, judge, resumed
+from tests.chaos.harness.stage import PARTITIONS, Member, Stage, address, belongs
+from tests.chaos.harness.verdict import Lifted, Result, Stored, Verdict, judge, resumed
 
 _TICK: Final = 0.1
 _KAFKA_STREAMS: Final = tuple(f"p{partition}" for partition in range(PARTITIONS))
@@ -78,7 +78,7 @@ def run(
             lifted += _cycle(faults, planned, seconds)
             if len(planned) == 1:
                 twice.setdefault(planned[0].kind, []).append(_duplicates(stage) - before)
-            tell(f"cycle {number} of {cycles} is over: {stage.sandbox.count_samples()} samples stored")
+            tell(f"cycle {number} of {cycles} is over: {stage.count_samples()} samples stored")
         faults.lift_all()
         tell("no fault any more")
         written = {name: publisher.order("finish") for name, publisher in stage.publishers.items()}
@@ -92,7 +92,8 @@ def run(
         if written["kafka"][2] or written["kafka"][3]:  # not acknowledged, errors
             problems.append(f"Kafka did not acknowledge everything: {written['kafka'][2:]}")
         duplicates = _duplicates(stage)
-        stored = stored_samples(stage.sandbox)
+        stored = _stored(stage)
+        problems += _misplaced(stage)
         letters = [mark for member in stage.members.values() for mark in letter_marks(member.dead_letters)]
         ledgers = {name: read_ledger([stage.members[name].process]) for name in MQTT}
         ledgers[KAFKA] = read_ledger([member.process for member in stage.group()])
@@ -172,7 +173,23 @@ def _cycle(faults: Faults, planned: list[Fault], seconds: float) -> list[Lifted]
 
 def _duplicates(stage: Stage) -> int:
     """Samples that were sent although they were stored already."""
-    return int(stage.sandbox.stats()["samples"]) - stage.sandbox.count_samples()
+    return sum(int(sandbox.stats()["samples"]) for sandbox in stage.sandboxes) - stage.count_samples()
+
+
+def _stored(stage: Stage) -> Stored:
+    """The samples of both integrations."""
+    first, second = map(stored_samples, stage.sandboxes)
+    return {**first, **second}
+
+
+def _misplaced(stage: Stage) -> list[str]:
+    """The inputs that are in the other integration than where they belong."""
+    return [
+        f"{key} is in the integration {place}"
+        for place, sandbox in enumerate(stage.sandboxes)
+        for key in sandbox.signals()
+        if belongs(key) != place
+    ]
 
 
 def _streams(fault: Fault) -> tuple[str, ...]:
@@ -196,8 +213,8 @@ def _wait_for_all(stage: Stage, faults: Faults, truth: list[Message]) -> None:
     while time.monotonic() < deadline:
         faults.supervise()
         if (
-            stage.sandbox.count_samples() >= len(keys)
-            and not keys - stored_samples(stage.sandbox).keys()
+            stage.count_samples() >= len(keys)
+            and not keys - _stored(stage).keys()
             and not poison - {mark for path in paths for mark in letter_marks(path)}
         ):
             return

@@ -1,11 +1,12 @@
-"""What is running in a run: three brokers, a registry, a sandbox, six connectors, and a proxy on each way between them.
+"""What is running in a run: three brokers, a registry, two sandboxes, six connectors, a proxy on each way between them.
 
 m0 and m1 have MQTT sessions of their own at Mosquitto, m0 with its journal on disk, m1 with it in memory; m2 has one at
 ActiveMQ Artemis, which saves what it acknowledges; k0, k1, … are one consumer group. Kafka tells its clients where it
 is, so it has one listener for each of them, advertised at that client's proxy; publishers use a listener without one.
 Kafka sees each member at an address of its own, so that rights can be taken from one of them; publishers have a
 listener of Mosquitto for themselves, so that rights can be taken from the others. Mosquitto saves its sessions every
-second. With an even seed the group has the new protocol (KIP-848).
+second. m0 and m2 have a second integration, at a sandbox of its own: for their line1. With an even seed the group has
+the new protocol (KIP-848).
 """
 
 from __future__ import annotations
@@ -73,8 +74,13 @@ SCHEMAS: Final = 200
 _DRAFT: Final = "http://json-schema.org/draft-07/schema#"
 _REGISTRY: Final = """
 schema_registries: {{main: {{url: "http://127.0.0.1:{port}/apis/ccompat/v7", timeout: 2s}}}}
-mapping: {{unmatched: map, rules: [{{topic: "m0/framed/#", format: {{type: json_schema, check: true}}}}]}}
 """
+_FRAMED: Final = '{topic: "m0/framed/#", format: {type: json_schema, check: true}}'
+_SECOND: Final = "line1"
+"""The level of the topics whose values go to the second integration."""
+WITH_SECOND: Final = ("m0", "m2")
+"""The members that have it. Their journals are on disk: where the last message of a stream has arrived, those before it
+for the other integration may still wait."""
 _KAFKA: Final = """
   - type: kafka
     bootstrap_servers: "127.0.0.1:{port}"
@@ -98,6 +104,8 @@ class Member:
     process: ConnectorProcess
     broker: FaultProxy
     clarify: FaultProxy
+    second: FaultProxy | None = None
+    """The way to the second integration."""
     registry: FaultProxy | None = None
     clock: ProcessClock | None = None
     disk: TinyDisk | None = None
@@ -130,6 +138,8 @@ class Stage:
         self._opened.callback(self._loop.close)
         self.sandbox = SandboxServer(requests_per_second=20, token_seconds=20)
         self._opened.callback(self.sandbox.close)
+        self.second = SandboxServer(requests_per_second=20, token_seconds=20)
+        self._opened.callback(self.second.close)
         self._publishers_port = free_port()
         self.mosquitto = Mosquitto(
             persistence=True, settings=MOSQUITTO_SETTINGS.format(publishers=self._publishers_port)
@@ -151,7 +161,8 @@ class Stage:
     def start(self, tell: Callable[[str], None]) -> Self:
         """Start the brokers, then everything else, and wait until all connectors are ready."""
         tell("starting: Mosquitto, Artemis, Kafka, registry, sandbox")
-        self.sandbox.start()
+        for sandbox in self.sandboxes:
+            sandbox.start()
         self.mosquitto.start()
         self.artemis.start()
         self.kafka.start()
@@ -209,12 +220,26 @@ class Stage:
             log = folder / "log.txt"
             if log.exists():
                 shutil.copy(log, self.folder / f"{name}.log")
-        if self.sandbox.store_path.exists():
-            (self.folder / "sandbox.log").write_text(self.sandbox.log())
-            self.sandbox.kill()
-            for store in self.sandbox.store_path.parent.glob(self.sandbox.store_path.name + "*"):
-                shutil.copy(store, self.folder / store.name.replace("store", "sandbox"))
+        for sandbox, name in zip(self.sandboxes, ("sandbox", "second"), strict=True):
+            if sandbox.store_path.exists():
+                (self.folder / f"{name}.log").write_text(sandbox.log())
+                sandbox.kill()
+                for store in sandbox.store_path.parent.glob(sandbox.store_path.name + "*"):
+                    shutil.copy(store, self.folder / store.name.replace("store", name))
         self._opened.close()
+
+    @property
+    def sandboxes(self) -> tuple[SandboxServer, SandboxServer]:
+        """The first and the second integration."""
+        return self.sandbox, self.second
+
+    def count_samples(self) -> int:
+        """The number of samples in both integrations."""
+        return sum(sandbox.count_samples() for sandbox in self.sandboxes)
+
+    def samples(self, key: str) -> list[tuple[int, float]]:
+        """The stored samples of an input, in the integration where it belongs."""
+        return self.sandboxes[belongs(key)].samples(key)
 
     def sessions(self) -> Iterator[Member]:
         """The members with a session at Mosquitto."""
@@ -233,22 +258,35 @@ class Stage:
     def _add(self, name: str, way: FaultProxy, source: str) -> None:
         folder = self.folder / name
         folder.mkdir()
-        clarify = FaultProxy(self._loop, free_port(), self.sandbox.port).start()
-        credentials = self.sandbox.credentials()
-        credentials["apiUrl"] = f"http://127.0.0.1:{clarify.port}/v1/"
-        (folder / "credentials.json").write_text(json.dumps(credentials))
+        clarify = self._way_to(self.sandbox, folder / "credentials.json")
+        second = self._way_to(self.second, folder / "second.json") if name in WITH_SECOND else None
         tormented = name == "m0"
         clock = ProcessClock(folder) if tormented and self._with_clock else None
         disk = TinyDisk(folder / "state") if tormented and self._with_disk else None
         if disk is not None:
             self._opened.callback(disk.close)
         registry = FaultProxy(self._loop, free_port(), self.registry.port).start() if tormented else None
-        more = _MORE + _REGISTRY.format(port=registry.port) if registry else _MORE
+        rules = [_FRAMED] if registry else []
+        if second is not None:
+            rules.append(f'{{topic: "{name}/{_SECOND}/#", to: second}}')
+        more = _MORE + (_REGISTRY.format(port=registry.port) if registry else "")
+        if rules:
+            more += f"\nmapping: {{unmatched: map, rules: [{', '.join(rules)}]}}\n"
         process = ConnectorProcess(
             folder, folder / "credentials.json", source, more, timeout="5s", env=clock.env if clock else None
         )
+        if second is not None:
+            named = "clarify:\n  integrations: {second: {credentials: second.json}}\n"
+            process.config.write_text(process.config.read_text().replace("clarify:\n", named, 1))
         self._opened.callback(process.kill)
-        self.members[name] = Member(name, process, way, clarify, registry, clock, disk)
+        self.members[name] = Member(name, process, way, clarify, second, registry, clock, disk)
+
+    def _way_to(self, sandbox: SandboxServer, credentials_file: Path) -> FaultProxy:
+        """A way to a sandbox, and credentials that lead there."""
+        way = FaultProxy(self._loop, free_port(), sandbox.port).start()
+        credentials = {**sandbox.credentials(), "apiUrl": f"http://127.0.0.1:{way.port}/v1/"}
+        credentials_file.write_text(json.dumps(credentials))
+        return way
 
     def _kafka_way(self, number: int) -> FaultProxy:
         """A listener of its own, advertised where the proxy listens."""
@@ -263,6 +301,12 @@ class Stage:
         publisher = PublisherProcess(module, self.folder / f"publisher-{name}.log", arguments)
         self._opened.callback(publisher.close)
         self.publishers[name] = publisher
+
+
+def belongs(key: str) -> int:
+    """The place in `Stage.sandboxes` where an input ID belongs."""
+    member, _, rest = key.partition("/")
+    return int(member in WITH_SECOND and rest.startswith(f"{_SECOND}/"))
 
 
 def address(member: str) -> str:

@@ -17,6 +17,7 @@ from connector.dead_letters.letter import DeadLetter
 from connector.ledger.account import Commit
 from connector.mapping.mapper import Mapper
 from connector.packing.planner import plan_frame
+from connector.pipeline.destination import Integration
 from connector.pipeline.pipeline import Pipeline
 from connector.pipeline.under_way import Limits
 from connector.records import Chunk, Record
@@ -126,7 +127,9 @@ class Log(ListSource):
 def life(world: World, sizes: list[int], max_bytes: int) -> None:
     """A process, from its start to its end or until it is killed."""
     log = Log(world)
-    pipeline = Pipeline([log], Mapper(), world, plan_frame, world, Notes(), Limits(0.0, max_bytes, 10**6), 10**6)
+    pipeline = Pipeline(
+        [log], Mapper(), [Integration(world, Limits(0.0, max_bytes, 10**6), 10**6)], plan_frame, world, Notes()
+    )
     position = world.committed
     turn = 0
     while position < len(world.records):
@@ -137,7 +140,7 @@ def life(world: World, sizes: list[int], max_bytes: int) -> None:
         position += len(records)
     pipeline._under_way.intake_ended(finished=False)
     pipeline.drain()
-    pipeline._send()
+    pipeline._send(pipeline.destinations[""])
     assert pipeline.status.waiting() == (0, 0)
 
 

@@ -780,3 +780,44 @@ def test_presets_of_ones_own_that_cannot_be_used(
         load(tmp_path, GOOD + f"mapping: {{{mapping}}}\n")
     assert words in str(refused.value)
     assert str(tmp_path / "connector.yaml") in str(refused.value)
+
+
+SEVERAL = GOOD.replace(
+    "sources:",
+    "  timeout: 7s\n  integrations:\n    plant-a: {credentials: a.json, requests_per_second: 0.5}\n"
+    "    plant-b: {credentials: b.json, timeout: 3s, max_waiting_samples: 2000}\nsources:",
+)
+
+
+def test_a_further_integration_takes_from_clarify_and_delivery_what_it_does_not_say(tmp_path: Path) -> None:
+    rules = 'mapping: {rules: [{topic: "{site}/#", to: "{site}"}, {topic: a, to: default}]}\n'
+    config = load(tmp_path, SEVERAL + rules)
+    a, b = config.clarify.of("plant-a"), config.clarify.of("plant-b")
+    assert (a.credentials, a.timeout, b.timeout) == (tmp_path / "a.json", 7.0, 3.0)
+    rates = [config.delivery.of(found).requests_per_second for found in (None, *config.clarify.integrations.values())]
+    assert rates == [1.0, 0.5, 1.0]
+    assert config.delivery.of(config.clarify.integrations["plant-b"]).max_waiting_samples == 2000
+    assert config.clarify.names == {"default": "", "plant-a": "plant-a", "plant-b": "plant-b"}
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ("mapping: {rules: [{topic: x, to: plant-c}]}", "there is no integration 'plant-c'; did you mean plant-b?"),
+        ("mapping: {rules: [{preset: zigbee2mqtt, to: elsewhere}]}", "Known are default, plant-a, plant-b"),
+        ('mapping: {rules: [{topic: x, to: "{field}"}]}', "{field} is a part of one value"),
+        ('mapping: {rules: [{topic: x, to: "{sight}"}]}', "{sight} is not known here"),
+        ('mapping: {rules: [{topic: "{s}/#", to: "{s}", format: sparkplug_b}]}', "sparkplug_b needs a fixed name"),
+    ],
+)
+def test_a_rule_for_an_integration_that_is_not_there_is_an_error(tmp_path: Path, more: str, said: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        load(tmp_path, SEVERAL + more + "\n")
+    assert said in str(error.value)
+
+
+def test_an_integration_has_a_name_of_its_own(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="name of the integration of `clarify` itself"):
+        load(tmp_path, SEVERAL.replace("  timeout: 7s", "  name: plant-a"))
+    with pytest.raises(ConfigError, match="integrations"):
+        load(tmp_path, SEVERAL.replace("plant-a:", '"plant|a":'))

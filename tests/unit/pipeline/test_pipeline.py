@@ -21,6 +21,7 @@ from connector.mapping.rules.section import RuleSection
 from connector.mapping.section import MappingSection
 from connector.packing.planner import plan_frame
 from connector.pipeline import intake, under_way
+from connector.pipeline.destination import Integration
 from connector.pipeline.pipeline import Pipeline
 from connector.pipeline.under_way import Abandoned, Limits
 from connector.records import Mapped, Reason, Record
@@ -55,12 +56,10 @@ class Bench:
         self.pipeline = Pipeline(
             self.sources,
             mapper or Mapper(),
-            self.clarify,
+            [Integration(self.clarify, Limits(max_delay, max_frame_bytes, max_waiting_samples), 1000.0)],
             plan_frame,
             self.letters,
             self.notes,
-            Limits(max_delay, max_frame_bytes, max_waiting_samples),
-            1000.0,
             **({"clock": clock} if clock else {}),
         )
 
@@ -129,7 +128,7 @@ def test_nothing_is_committed_before_clarify_has_it(bench: Make) -> None:
     b.clarify.gate.clear()
     b.start()
     b.source.put(*series(3))
-    wait_until(lambda: b.pipeline.sender.status.requests, SECONDS, "a request", every=0.002)
+    wait_until(lambda: b.pipeline.destinations[""].sender.status.requests, SECONDS, "a request", every=0.002)
     assert b.source.position == 0
     b.clarify.gate.set()
     b.committed(3)
@@ -626,7 +625,7 @@ def test_an_abort_leaves_what_is_not_settled_to_its_source(bench: Make, state: s
     if quiet:
         taken_in(b, 50)
     else:
-        wait_until(lambda: b.pipeline.sender.status.failures, SECONDS, "a failure", every=0.002)
+        wait_until(lambda: b.pipeline.destinations[""].sender.status.failures, SECONDS, "a failure", every=0.002)
     b.pipeline.abort()
     assert b.pipeline.stopped.wait(SECONDS)
     b.pipeline.close(SECONDS)
@@ -680,7 +679,7 @@ def test_what_clarify_does_not_take_is_given_away_and_never_committed(bench: Mak
     b.clarify.steps.append(answer)
     b.start()
     b.source.put(*series(3))
-    wait_until(lambda: b.pipeline.sender.circuit.trouble is not None, SECONDS, "Clarify is away")
+    wait_until(lambda: b.pipeline.destinations[""].sender.circuit.trouble is not None, SECONDS, "Clarify is away")
     assert not b.source.handover.settle("mqtt", ["p"], SECONDS), "no use waiting"
     assert b.source.handover.forget("mqtt", ["p"]) == 3
     assert b.pipeline.status.waiting() == (0, 0)

@@ -49,7 +49,7 @@ class Watched:
             requests=0,
             reasons=Counter(),
             filtered=Counter(),
-            clarify_trouble=None,
+            clarify_trouble=lambda _: None,
         )
         self.mapper = Mapper(
             [compile_rule(RuleSection.model_validate(rule), number=n) for n, rule in enumerate(rules or [])]
@@ -109,9 +109,10 @@ def test_the_time_begins_again_after_an_outage_of_the_broker_or_of_clarify() -> 
         watched.receive("a/1")
         assert watched.after(901) == [], "it was heard"
         watched.source.trouble = "connecting" if where == "broker" else ""
-        watched.status.clarify_trouble = "503" if where == "Clarify" else None
+        trouble = "503" if where == "Clarify" else None
+        watched.status.clarify_trouble = lambda _, trouble=trouble: trouble
         assert watched.after(100_000) == [], where
-        watched.source.trouble, watched.status.clarify_trouble = "", None
+        watched.source.trouble, watched.status.clarify_trouble = "", lambda _: None
         assert watched.after(5) == [], where
         assert watched.after(899) == [], where
     (said,) = watched.after(2)

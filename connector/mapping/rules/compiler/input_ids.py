@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from connector.formats.sparkplug.rule import SPARKPLUG_INPUT
+from connector.formats.sparkplug.section import SparkplugFormatSection
 from connector.mapping.rules.compiler.templates import RuleTemplates
 from connector.mapping.rules.section import RuleSection
 from connector.mapping.rules.templates import Template
@@ -38,6 +39,21 @@ def _input_text(section: RuleSection) -> str | None:
 
 def _names_the_path(text: str) -> bool:
     return "{path" in text or "{field" in text
+
+
+def integration_of(section: RuleSection, templates: RuleTemplates) -> Template | None:
+    """Returns the template of the name of the rule's integration; None without a name.
+
+    All values of a message, or of an item, go to one integration. Raises ValueError.
+    """
+    found = templates.of("to", section.to)
+    if found is None:
+        return None
+    if of_value := sorted(found.variables & {"path", "field"}):
+        raise ValueError(f"to: {{{of_value[0]}}} is a part of one value; the integration is that of a whole message")
+    if found.variables and isinstance(section.format, SparkplugFormatSection):
+        raise ValueError("to: a rule with format sparkplug_b needs a fixed name; write a rule for each integration")
+    return found
 
 
 def quality_input_of(section: RuleSection, templates: RuleTemplates) -> Template | None:

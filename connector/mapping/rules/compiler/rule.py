@@ -21,7 +21,7 @@ from connector.mapping.documents.decimals import read_by_schema
 from connector.mapping.documents.home_assistant import discovered
 from connector.mapping.documents.senml import resolve
 from connector.mapping.rules.compiler.combine import after_combining, combiner_of
-from connector.mapping.rules.compiler.input_ids import input_of
+from connector.mapping.rules.compiler.input_ids import input_of, integration_of
 from connector.mapping.rules.compiler.metadata import describes_of, metadata_of, publishing_of, tags_of
 from connector.mapping.rules.compiler.sparkplug import check_sparkplug_rule
 from connector.mapping.rules.compiler.templates import RuleTemplates, level_names
@@ -116,6 +116,7 @@ def compile_rule(
         parallel=tuple(map(parse_path, section.parallel)),
         item_name=parse_path(names_of_items[-1]) if names_of_items else None,
         outer_names=tuple(map(parse_path, names_of_items[:-1])),
+        to=integration_of(section, templates),
         input=input_of(section, templates, sparkplug=sparkplug is not None),
         **metadata_of(section, templates),
         conversion=after_combining(section),

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connector.clarify.limits import INPUT_ID
-from connector.mapping.signals.input_ids import InputIds, Origin
+from connector.mapping.signals.input_ids import InputIds, Origin, legal_id
 
 origins = st.builds(
     Origin, st.sampled_from(["east", "west"]), st.sampled_from(["plant/1", "plant/2", "a"]), st.sampled_from(["", "v"])
@@ -19,7 +19,7 @@ Wants = dict[Origin, str]
 
 def run(claims: dict[str, Origin], wants: Wants, order: Random) -> dict[Origin, str]:
     """One run of a connector: every origin gets its ID, in any order; the claims are remembered."""
-    ids = InputIds(claims, lambda origin: {wants[origin]} if origin in wants else set())
+    ids = InputIds(claims, lambda origin: {legal_id(wants[origin])} if origin in wants else set())
     arriving = list(wants.items())
     order.shuffle(arriving)
     given_ids = {origin: ids.assign(origin, text) for origin, text in arriving}

@@ -10,7 +10,7 @@ from connector.mapping.signals.input_ids import InputIds, Origin, legal_id
 
 def ids(claims: dict[str, Origin] | None = None, wants: dict[Origin, str] | None = None) -> InputIds:
     """Input IDs under a mapping in which each origin wants the text given; others are not mapped any more."""
-    return InputIds(claims or {}, lambda origin: {wants[origin]} if wants and origin in wants else set())
+    return InputIds(claims or {}, lambda origin: {legal_id(wants[origin])} if wants and origin in wants else set())
 
 
 A = Origin("mqtt", "plant/a", "v")

@@ -1,0 +1,28 @@
+"""The option `--integration NAME` of commands, for configurations with several integrations."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import click
+
+if TYPE_CHECKING:
+    from connector.config.model import Config
+
+INTEGRATION: Final = click.option(
+    "--integration", metavar="NAME", help="Only this integration, by its name in the configuration."
+)
+"""The option `--integration` of a command."""
+
+
+def integration_in(config: Config, name: str | None) -> str | None:
+    """Returns the name that input IDs of the integration have before them; None without a name.
+
+    The name is empty for the integration of `clarify` itself. Raises `click.UsageError` for an unknown name.
+    """
+    if name is None:
+        return None
+    known = config.clarify.names
+    if name not in known:
+        raise click.UsageError(f"--integration {name}: the configuration has {', '.join(known)}")
+    return known[name]

@@ -22,9 +22,11 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from email.utils import formatdate
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeAlias
+from urllib.parse import parse_qsl
 
 import h11
 import structlog
@@ -57,12 +59,18 @@ _CHUNK: Final = 64 * 1024
 """The bytes of a page that wait for a slow reader, besides the bytes in the system's buffers."""
 _SHARE: Final = 0.05
 """The largest share of the time that is spent on making a kept page."""
+_PARAMETERS: Final = 20
+"""The largest number of parameters in a query."""
+_AT_ONCE: Final = 16
+"""The largest number of pages with a query that are made at the same time."""
 _PAUSE: Final = 1.0
 _RENEW_SECONDS: Final = 10.0
 _MOVE_SECONDS: Final = 5.0
 
 Page: TypeAlias = Callable[[], tuple[int, str, bytes]]
 """Returns (status, content type, body)."""
+AskedPage: TypeAlias = Callable[[Mapping[str, str]], tuple[int, str, bytes]]
+"""A page with a query: takes the parameters of the query, and returns (status, content type, body)."""
 
 
 class _Answer(NamedTuple):
@@ -83,24 +91,32 @@ class ObserveServer:
     """Serves pages in the background."""
 
     def __init__(
-        self, listen: str | ObserveSection, pages: Mapping[str, Page], keep: Mapping[str, float] | None = None
+        self,
+        listen: str | ObserveSection,
+        pages: Mapping[str, Page],
+        keep: Mapping[str, float] | None = None,
+        asked: Mapping[str, AskedPage] | None = None,
     ) -> None:
         """Bind the address. Visitors wait until `start`.
 
-        `listen` is the section `observe` with an address, or only its `listen`. `pages` has the pages by path. `keep`
-        has seconds by path: a page in `keep` is made again only if the kept page is older than these seconds, and
-        older than twenty times the time for making the page. Raises OSError if the address cannot be used, and
-        SettingsError if the certificate cannot be used.
+        `listen` is the section `observe` with an address, or only its `listen`. `pages` has the pages by path, and
+        `asked` has the pages with a query; the latter are made for each visit. `keep` has seconds by path: a page in
+        `keep` is made again only if the kept page is older than these seconds, and older than twenty times the time for
+        making the page. Raises OSError if the address cannot be used, and SettingsError if the certificate cannot be
+        used.
         """
         section = ObserveSection(listen=listen) if isinstance(listen, str) else listen
         address = Address.of(section.listen or "")
         self._warnings = section.warnings
         self._pages = dict(pages)
+        self._asked = dict(asked or {})
         self._keep = dict(keep or {})
         self._token = section.token and section.token.get_secret_value().encode()
         self._hosts = None if address.path else {address.host, *(name.lower() for name in section.hosts)}
         self._certificate = _Certificate(section.tls) if section.tls else None
         self._made: dict[str, _Made] = {}
+        self._being_made = 0
+        """The number of pages with a query that are being made."""
         self._visits: dict[asyncio.Task[None], bool] = {}
         """Visit → whether the request of the visit has come. The oldest visit comes first."""
         self._path = address.path
@@ -213,17 +229,18 @@ class ObserveServer:
 
     async def _answer(self, request: h11.Request) -> _Answer:
         headers = dict(request.headers)
-        path = request.target.partition(b"?")[0].decode("latin-1")
+        target = request.target.decode("latin-1")
+        path, _, query = target.partition("?")
         if not self._knows(headers.get(b"host", b"localhost").decode("latin-1")):
             return _Answer(421, "text/plain", b"this host name is unknown here; observe.hosts lists further names\n")
         if self._token and not hmac.compare_digest(headers.get(b"authorization", b""), b"Bearer " + self._token):
             more = (("WWW-Authenticate", "Bearer"),)
             return _Answer(401, "text/plain", b"the bearer token of observe.token is needed\n", more)
-        if path not in self._pages:
-            return _Answer(404, "text/plain", f"see {' '.join(sorted(self._pages))}\n".encode())
+        if path not in self._pages and path not in self._asked:
+            return _Answer(404, "text/plain", f"see {' '.join(sorted({*self._pages, *self._asked}))}\n".encode())
         if request.method not in (b"GET", b"HEAD"):
             return _Answer(405, "text/plain", b"only GET\n", (("Allow", "GET, HEAD"),))
-        return await self._page(path)
+        return await self._page(path) if path in self._pages else await self._asked_page(path, query)
 
     def _knows(self, host: str) -> bool:
         """Whether `host` is a name of this server.
@@ -250,34 +267,72 @@ class ObserveServer:
             try:
                 made = self._made[path] = self._make(path)
             except RuntimeError:  # the system gives no thread
-                return _Answer(503, "text/plain", b"too busy for this page; try again\n")
+                return _BUSY
+        return await _waited_for(made.answer)
+
+    async def _asked_page(self, path: str, query: str) -> _Answer:
+        """The page for this query, made for this visit."""
+        page = self._asked[path]
         try:
-            return await asyncio.wait_for(asyncio.shield(made.answer), PAGE_SECONDS)
-        except TimeoutError:
-            return _Answer(503, "text/plain", b"this page takes longer than usual; try again\n")
+            parameters = dict(parse_qsl(query, keep_blank_values=True, max_num_fields=_PARAMETERS))
+        except ValueError:
+            return _Answer(400, "text/plain", b"the query has too many parameters\n")
+        answer: asyncio.Future[_Answer] = asyncio.get_running_loop().create_future()
 
-    def _make(self, path: str) -> _Made:
-        loop = asyncio.get_running_loop()
-        answer: asyncio.Future[_Answer] = loop.create_future()
-
-        def make() -> None:
-            started = time.monotonic()
-            try:
-                found = _Answer(*self._pages[path]())
-            except Exception:  # noqa: BLE001 - a bug of ours costs one page
-                _log.exception("page_failed", page=path)
-                found = _Answer(500, "text/plain", b"this page could not be made; the log says why\n")
-            ended = time.monotonic()
-            keep = max(self._keep[path], (ended - started) / _SHARE) if path in self._keep else 0.0
-            _from_outside(loop, lambda: done(found, ended + keep))()
-
-        def done(found: _Answer, good_until: float) -> None:
-            self._made[path] = _Made(answer, good_until)
+        def done(found: _Answer, _seconds: float) -> None:
+            self._being_made -= 1
             if not answer.done():
                 answer.set_result(found)
 
-        threading.Thread(target=make, name=f"page {path}", daemon=True).start()
+        if self._being_made >= _AT_ONCE:
+            return _BUSY
+        try:
+            _make_in_thread(path, lambda: page(parameters), done)
+        except RuntimeError:
+            return _BUSY
+        self._being_made += 1
+        return await _waited_for(answer)
+
+    def _make(self, path: str) -> _Made:
+        answer: asyncio.Future[_Answer] = asyncio.get_running_loop().create_future()
+
+        def done(found: _Answer, seconds: float) -> None:
+            keep = max(self._keep[path], seconds / _SHARE) if path in self._keep else 0.0
+            self._made[path] = _Made(answer, time.monotonic() + keep)
+            if not answer.done():
+                answer.set_result(found)
+
+        _make_in_thread(path, self._pages[path], done)
         return _Made(answer, 0.0)
+
+
+_BUSY: Final = _Answer(503, "text/plain", b"too busy for this page; try again\n")
+
+
+async def _waited_for(answer: asyncio.Future[_Answer]) -> _Answer:
+    try:
+        return await asyncio.wait_for(asyncio.shield(answer), PAGE_SECONDS)
+    except TimeoutError:
+        return _Answer(503, "text/plain", b"this page takes longer than usual; try again\n")
+
+
+def _make_in_thread(path: str, page: Page, done: Callable[[_Answer, float], None]) -> None:
+    """Make a page in a thread of its own; then the loop calls `done` with the answer and the seconds that it took.
+
+    Raises RuntimeError if the system gives no thread.
+    """
+    loop = asyncio.get_running_loop()
+
+    def make() -> None:
+        started = time.monotonic()
+        try:
+            found = _Answer(*page())
+        except Exception:  # noqa: BLE001 - a bug of ours costs one page
+            _log.exception("page_failed", page=path)
+            found = _Answer(500, "text/plain", b"this page could not be made; the log says why\n")
+        _from_outside(loop, partial(done, found, time.monotonic() - started))()
+
+    threading.Thread(target=make, name=f"page {path}", daemon=True).start()
 
 
 class _Certificate:

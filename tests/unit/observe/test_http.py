@@ -11,7 +11,7 @@ import ssl
 import stat
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -342,6 +342,32 @@ def test_a_page_that_hangs_holds_up_nobody_else(monkeypatch: pytest.MonkeyPatch)
         server.close()
         assert time.monotonic() - started < 20
     never.set()
+
+
+def test_a_page_with_a_query_is_made_for_each_visit_and_only_some_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http, "_AT_ONCE", 2)
+    go_on = threading.Event()
+
+    def asked(parameters: Mapping[str, str]) -> tuple[int, str, bytes]:
+        if "wait" in parameters:
+            go_on.wait(60)
+        return json_page(200, dict(parameters))
+
+    section = ObserveSection(listen="127.0.0.1:0")
+    server = ObserveServer(section, PAGE, asked={"/tree": asked})
+    server.start()
+    with contextlib.closing(server), ThreadPoolExecutor(2) as pool:
+        assert get(server, "/tree?prefix=plant%2Fa&empty=").json() == {"prefix": "plant/a", "empty": ""}
+        assert get(server, "/tree").json() == {}
+        assert get(server, "/tree?" + "&".join(f"p{i}=1" for i in range(21))).status_code == 400
+        waiting = [pool.submit(get, server, "/tree?wait=1") for _ in range(2)]
+        wait_until(lambda: server._being_made == 2, 20, "two are being made")
+        assert get(server, "/tree").status_code == 503
+        assert get(server).status_code == 200
+        go_on.set()
+        assert {answer.result(20).status_code for answer in waiting} == {200}
+        assert get(server, "/tree").status_code == 200
+        assert "/tree" in get(server, "/unknown").text
 
 
 def test_a_page_that_cannot_be_made_costs_only_itself() -> None:

@@ -4,6 +4,7 @@ components were used."""
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Generator, Iterator
 from typing import Any
 
@@ -20,6 +21,10 @@ from tests.workers import TogetherByFile, how_many, longest_first
 # A slow or busy machine is no reason to fail.
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("patient")
+
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    # A shell starts what runs in the background so; children inherit the setting, and Ctrl-C is tested on some.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 collect_ignore = ["plugins"]
 """Their tests run where they are installed: see tests/integration/test_plugins.py."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
 from tests.kafka_brokers import KafkaBroker
 from tests.sandbox_server import SandboxServer
@@ -21,13 +21,16 @@ def kafka_source(kafka: KafkaBroker, topic: str, more: str = "", topics: str = "
 
 
 def produce(bootstrap: str, topic: str, values: list[bytes], partition: int = 0) -> None:
-    """Send these values, and see them acknowledged."""
+    """Send these values, and see them acknowledged; raises KafkaException for the first that is not."""
     results: list[KafkaError | None] = []
     producer = Producer({"bootstrap.servers": bootstrap})
     for value in values:
         producer.produce(topic, value, partition=partition, on_delivery=lambda error, _: results.append(error))
     assert producer.flush(20) == 0
-    assert results == [None] * len(values)
+    assert len(results) == len(values)
+    for error in results:
+        if error is not None:  # `error == None` of a KafkaError ends in a SystemError
+            raise KafkaException(error)
 
 
 def read(settings: dict[str, str], topic: str, count: int, offset: int = 0) -> list[bytes | None]:

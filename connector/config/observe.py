@@ -15,6 +15,9 @@ _TOKEN: Final = re.compile(r"[!-~]([ -~]*[!-~])?")
 """Text that a header can carry unchanged."""
 _SHORT_TOKEN: Final = 16
 
+LogLevel = Literal["debug", "info", "warning", "error"]
+LogFormat = Literal["text", "json"]
+
 
 def _usable_token(token: SecretStr) -> SecretStr:
     if not _TOKEN.fullmatch(token.get_secret_value()):
@@ -77,10 +80,15 @@ class ObserveSection(Section):
         description="Approximate number of topics of a source with a separate line in the ledger. All other topics, "
         "and topics with more than 1,000 characters, share the line `(other topics)`.",
     )
-    log_level: Literal["debug", "info", "warning", "error"] = Field(
-        default="info", description="Least level of the lines in the log."
+    log_level: LogLevel = Field(
+        default="info",
+        description="Least level of the lines in the log. `run --log-level` or CLARIFY_CONNECTOR_LOG_LEVEL set another "
+        "one for a start, `clarify-connector log-level` for a running connector.",
     )
-    log_format: Literal["text", "json"] = Field(default="text", description="Format of the log.")
+    log_format: LogFormat = Field(
+        default="text",
+        description="Format of the log. `run --log-format` or CLARIFY_CONNECTOR_LOG_FORMAT set another one.",
+    )
 
     @model_validator(mode="after")
     def _no_tls_without_network(self) -> ObserveSection:

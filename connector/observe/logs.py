@@ -95,7 +95,6 @@ def configure_logs(level: str, form: str, stream: TextIO | None = None, *, worke
     as several workers may write to one stream.
     """
     out = stream or sys.stderr
-    number = logging.getLevelNamesMapping()[level.upper()]
     renderer: structlog.typing.Processor
     if form == "json":
         renderer = structlog.processors.JSONRenderer()
@@ -125,7 +124,17 @@ def configure_logs(level: str, form: str, stream: TextIO | None = None, *, worke
             *errors,
             renderer,
         ],
-        wrapper_class=structlog.make_filtering_bound_logger(number),
+        wrapper_class=structlog.make_filtering_bound_logger(level_number(level)),
         logger_factory=structlog.PrintLoggerFactory(file=cast("TextIO", _Output(stream))),
         cache_logger_on_first_use=False,
     )
+
+
+def set_log_level(level: str) -> None:
+    """Set the least level of the whole process, after `configure_logs`; from now on, for all lines of all threads."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(level_number(level)))
+
+
+def level_number(level: str) -> int:
+    """Returns the number of a level's name such as `info`; a more important level has a greater number."""
+    return logging.getLevelNamesMapping()[level.upper()]

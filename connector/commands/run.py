@@ -6,9 +6,10 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 import structlog
@@ -18,7 +19,7 @@ from connector.commands.configuration import CONFIG
 from connector.commands.exposed import exposed_files
 from connector.commands.log_level import log_options, with_log
 from connector.commands.without_rich import load_without_rich
-from connector.config.read import load_config
+from connector.config.read import config_files, load_config
 from connector.observe.logs import configure_logs
 from connector.state.files import open_private
 
@@ -26,6 +27,11 @@ if TYPE_CHECKING:
     from connector.config.model import Config
     from connector.runtime.connector import Connector
     from connector.runtime.log_level import LogLevels
+    from connector.runtime.reload import Changes
+    from connector.runtime.reloads import FileWatch, Reloads
+
+_CLOSE_SECONDS: Final = 30.0
+"""The longest wait for a reload when the connector stops."""
 
 _log = structlog.get_logger(__name__)
 
@@ -39,15 +45,41 @@ def run(config: Path, worker: int | None, log_level: str | None, log_format: str
 
     The connector then sends the data in memory, and ends with the exit status 0.
     """
-    # a thread writes the line: the interrupted thread may be logging, and hold the lock of the log
-    signal.signal(signal.SIGHUP, lambda *_: threading.Thread(target=_say_no_reload, daemon=True).start())
-    loaded = with_log(load_config(config), log_level, log_format)
+    hangups = _Hangups()
+    signal.signal(signal.SIGHUP, hangups)
+    from connector.runtime.reloads import FileWatch  # noqa: PLC0415 - after the signal, which would end the process
+
+    watch = FileWatch(lambda: config_files(config))  # before the file is read
+    file = _File(config, lambda: with_log(load_config(config), log_level, log_format), watch, hangups)
+    loaded = file.load()
     exposed = exposed_files(config, loaded)
     if loaded.workers > 1 and worker is None:
         given = {"--log-level": log_level, "--log-format": log_format}
-        _run_workers(config, loaded, exposed, [f"{name}={text}" for name, text in given.items() if text])
+        options = [f"{name}={text}" for name, text in given.items() if text]
+        _run_workers(file, loaded, exposed, options)
     else:
-        _run(config, loaded, worker, exposed if worker is None else [])
+        _run(file, loaded, worker, exposed if worker is None else [])
+
+
+class _Hangups:
+    """Counts the signals that ask for a reload. The handler takes no lock, as it may interrupt any line."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def __call__(self, *_: object) -> None:
+        self.count += 1
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    """The configuration file, which may be read again."""
+
+    path: Path
+    load: Callable[[], Config]
+    """Reads and checks the file; raises `ConfigError`."""
+    watch: FileWatch
+    hangups: _Hangups
 
 
 def _warn(exposed: Sequence[Path]) -> None:
@@ -60,19 +92,12 @@ def _warn(exposed: Sequence[Path]) -> None:
         )
 
 
-def _say_no_reload() -> None:
-    _log.warning(
-        "reload_not_supported",
-        signal="SIGHUP",
-        effect="the connector continues with the configuration of the start",
-        remedy="restart the connector to use a new configuration",
-    )
-
-
-def _run_workers(file: Path, loaded: Config, exposed: Sequence[Path], options: Sequence[str]) -> None:
+def _run_workers(file: _File, loaded: Config, exposed: Sequence[Path], options: Sequence[str]) -> None:
     """Run a process with `options` for each worker, and serve the pages of all workers together."""
     from connector.observe.of_workers import serve_together  # noqa: PLC0415
+    from connector.pipeline.notices import Notices  # noqa: PLC0415
     from connector.runtime.log_level import LogLevels, log_level_files  # noqa: PLC0415
+    from connector.runtime.reloads import Reloads, WorkersReload, reload_files  # noqa: PLC0415
     from connector.runtime.requests import HandedOn  # noqa: PLC0415
     from connector.runtime.workers import PORT_FILE, Supervisor, worker_folder  # noqa: PLC0415
 
@@ -81,17 +106,43 @@ def _run_workers(file: Path, loaded: Config, exposed: Sequence[Path], options: S
     folders = {number: worker_folder(loaded.state_dir, number) for number in range(1, loaded.workers + 1)}
     of_workers = HandedOn({number: log_level_files(folder, of_worker=True) for number, folder in folders.items()})
     levels = LogLevels(log_level_files(loaded.state_dir), loaded.observe.log_level, of_workers)
-    supervisor = Supervisor(loaded, file, options=options, look=levels.look)
+    reload = WorkersReload(loaded, {number: reload_files(folder, of_worker=True) for number, folder in folders.items()})
+    notices = Notices()
+
+    def use(changed: Config, stopping: Callable[[], bool]) -> Changes:
+        changes = reload.use(changed, stopping)
+        levels.use(changed.observe.log_level)
+        return changes
+
+    reloads = Reloads(
+        file.path,
+        file.watch,
+        file.load,
+        use,
+        reload_files(loaded.state_dir),
+        notices,
+        watches=loaded.reload == "watch",
+        signals=lambda: file.hangups.count,
+    )
+
+    def look() -> None:
+        levels.look()
+        reloads.look()
+
+    supervisor = Supervisor(loaded, file.path, options=options, look=look)
     ports = [folder / PORT_FILE for folder in folders.values()]
     try:
-        pages = serve_together(loaded, ports)
+        pages = serve_together(
+            loaded, ports, lambda: reload.config, lambda: [notice.as_json() for notice in notices.shown()]
+        )
     except OSError as error:
         raise click.ClickException(_cannot_listen(loaded, error)) from None
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: supervisor.stop(signal.SIGTERM))
-    _log.info("started", version=__version__, config=str(file), workers=loaded.workers)
+    _log.info("started", version=__version__, config=str(file.path), workers=loaded.workers)
     status = supervisor.run()
+    reloads.close(_CLOSE_SECONDS)
     if pages is not None:
         pages.close()
     _log.info("stopped", status=status)
@@ -102,11 +153,13 @@ def _cannot_listen(loaded: Config, error: OSError) -> str:
     return f"observe.listen {loaded.observe.listen} cannot be used ({error.strerror}); choose another port, or null"
 
 
-def _run(config: Path, loaded: Config, worker: int | None, exposed: Sequence[Path]) -> None:
+def _run(file: _File, loaded: Config, worker: int | None, exposed: Sequence[Path]) -> None:
     load_without_rich("httpx")
     from connector.observe.pages import serve  # noqa: PLC0415
     from connector.runtime.connector import Connector, calm_collector  # noqa: PLC0415 - only this command needs all
     from connector.runtime.log_level import LogLevels, log_level_files  # noqa: PLC0415
+    from connector.runtime.reload import apply  # noqa: PLC0415
+    from connector.runtime.reloads import Reloads, reload_files  # noqa: PLC0415
 
     sources_in_all = len(loaded.sources)
     if worker is not None:
@@ -136,14 +189,31 @@ def _run(config: Path, loaded: Config, worker: int | None, exposed: Sequence[Pat
         stop_with_supervisor(stop.set)
         if pages is not None:
             descriptor = open_private(loaded.state_dir / PORT_FILE, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-            with os.fdopen(descriptor, "w", encoding="ascii") as file:
-                file.write(str(pages.port))
+            with os.fdopen(descriptor, "w", encoding="ascii") as port_file:
+                port_file.write(str(pages.port))
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, on_signal)
     calm_collector()
-    _log.info("started", version=__version__, config=str(config), state_dir=str(loaded.state_dir))
+    _log.info("started", version=__version__, config=str(file.path), state_dir=str(loaded.state_dir))
     levels = LogLevels(log_level_files(loaded.state_dir, of_worker=worker is not None), loaded.observe.log_level)
-    drained = _until_stopped(connector, loaded.state_dir, stop, levels)
+
+    def use(changed: Config, stopping: Callable[[], bool]) -> Changes:
+        changes = apply(connector, changed if worker is None else config_for_worker(changed, worker), stopping)
+        connector.sources_in_all = len(changed.sources)
+        levels.use(changed.observe.log_level)
+        return changes
+
+    reloads = Reloads(
+        file.path,
+        file.watch,
+        file.load,
+        use,
+        reload_files(loaded.state_dir, of_worker=worker is not None),
+        connector.present,
+        watches=worker is None and loaded.reload == "watch",
+        signals=lambda: file.hangups.count,
+    )
+    drained = _until_stopped(connector, loaded.state_dir, stop, levels, reloads)
     if pages is not None:
         pages.close()
     _log.info("stopped", drained=drained)
@@ -151,7 +221,9 @@ def _run(config: Path, loaded: Config, worker: int | None, exposed: Sequence[Pat
         raise click.ClickException(connector.pipeline.failure)
 
 
-def _until_stopped(connector: Connector, folder: Path, stop: threading.Event, levels: LogLevels) -> bool:
+def _until_stopped(
+    connector: Connector, folder: Path, stop: threading.Event, levels: LogLevels, reloads: Reloads
+) -> bool:
     """Carry data until a signal, a failure or a drain; return whether no message was left behind."""
     from connector.runtime.drain import drain, drain_files  # noqa: PLC0415
 
@@ -162,6 +234,11 @@ def _until_stopped(connector: Connector, folder: Path, stop: threading.Event, le
         # not a wait for `stop`: the wait would hold the event's lock when the signal handler sets the event
         connector.supervision.look()
         levels.look()
+        reloads.look()
+        connector.reloading = reloads.thread
+        connector.remembering.tell_renamed()
         if (request := files.asked()) is not None:
+            reloads.close(_CLOSE_SECONDS)
             return drain(connector, request, files.tell, stop.is_set)
+    reloads.close(_CLOSE_SECONDS)
     return connector.stop()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 from datetime import timedelta
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, model_validator
 
@@ -59,6 +60,11 @@ class Config(Section):
         "starts at the configuration file.",
     )
     observe: ObserveSection = Field(default=ObserveSection(), description="Health, metrics and logs.")
+    reload: Literal["signal", "watch"] = Field(
+        default="signal",
+        description="When a running connector uses a changed file: `signal`: on SIGHUP, and by `clarify-connector "
+        "reload`. `watch`: also as soon as the file has changed.",
+    )
 
     @model_validator(mode="after")
     def _names_differ(self) -> Config:

@@ -97,6 +97,11 @@ def load_config(file: Path, environment: Mapping[str, str] | None = None, *, wit
     return config
 
 
+def config_files(file: Path) -> list[Path]:
+    """Return the files that a configuration consists of, to notice their changes."""
+    return [file]
+
+
 def folder_of(file: Path) -> Path:
     """Return the folder where the relative paths of a configuration file start: that of the file, behind links.
 

@@ -31,7 +31,8 @@ class DeadLetterWriter:
         """Every letter names `configuration` and `version`. `max_payload` is the bound of a payload in bytes."""
         self.store = store
         self._max_payload = max_payload
-        self._configuration = configuration
+        self.configuration = configuration
+        """The digest of the configuration, which every letter names."""
         self._version = version
         self._now_us = now_us
         self._newest: deque[DeadLetter] = deque(maxlen=_NEWEST)
@@ -44,7 +45,7 @@ class DeadLetterWriter:
         """Keep the letters: they are durable when the call returns. Raises `DeadLettersError`: then try again."""
         now_us = self._now_us()
         kept = [
-            msgspec.structs.replace(part, configuration=self._configuration, version=self._version, written_us=now_us)
+            msgspec.structs.replace(part, configuration=self.configuration, version=self._version, written_us=now_us)
             for letter in letters
             for part in trimmed(letter, self._max_payload)
         ]

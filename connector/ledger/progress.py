@@ -289,6 +289,10 @@ class Progress:
         numbers = [n for partition in partitions for n in self._order.get((source, partition), ())]
         return all(self._chunks[number].open == held[number] for number in numbers)
 
+    def partitions(self, source: str) -> list[str]:
+        """Returns the partitions of a source with chunks that are not committed."""
+        return [partition for one, partition in self._order if one == source and self._order[one, partition]]
+
     def open_in(self, source: str, partitions: Collection[str]) -> bool:
         """Whether any chunk of these partitions is not committed."""
         return any(self._order.get((source, partition)) for partition in partitions)

@@ -92,6 +92,7 @@ class Mapper:
         on_identity: OnIdentity = "warn",
         built_in_tags: TagSource | None = None,
         integrations: Mapping[str, str] = MappingProxyType({}),
+        before: Mapper | None = None,
     ) -> None:
         """Without rules, every record is mapped.
 
@@ -106,10 +107,14 @@ class Mapper:
         that is off by more than `clock_warning_us` (µs) is reported. `built_in_tags` is the tag list of records that no
         rule takes. `integrations` has the name of each integration → the name
         in front of its input IDs.
+
+        The new mapper takes the place of `before`, which must map nothing more: it goes on with all that `before`
+        remembers, in place of `claims`, `states` and `births`, and gives away the discoveries that wait there.
         """
-        self.clocks = Clocks()
-        self.thinner = Thinner()
-        self.aligner = Aligner()
+        self.clocks: Clocks = Clocks() if before is None else before.clocks
+        self.thinner: Thinner = Thinner() if before is None else before.thinner
+        self.thinner.begin_anew()
+        self.aligner: Aligner = Aligner() if before is None else before.aligner
         self.bounds = bounds or TimeBounds()
         self.max_payload_bytes = max_payload_bytes
         self._without_retained = frozenset(without_retained)
@@ -120,9 +125,11 @@ class Mapper:
         self._clocks_at = 0.0
         self.observations = Observations()
         """Observations about payloads, for people."""
+        self._described = [] if before is None else before.take_descriptions()
+        """Descriptions that the mapper before has not given away."""
         self._descriptions: Descriptions | None = None
         if any(rule.describes for rule in rules):
-            self._descriptions = Descriptions(descriptions, self.observations)
+            self._descriptions = Descriptions([*descriptions, *self._described], self.observations)
             rules = [self._descriptions.for_signals_of(rule) for rule in rules]
             if self._fallback is not None:
                 self._fallback = self._descriptions.for_signals_of(self._fallback)
@@ -133,7 +140,17 @@ class Mapper:
             match_all=match_all,
             forgotten=self._descriptions.forget_plans if self._descriptions else lambda: None,
         )
-        self._naming = naming = Naming(self._plans, self.thinner, claims, states, sources, max_claims, integrations)
+        naming: Naming = Naming(
+            self._plans,
+            self.thinner,
+            claims,
+            states,
+            sources,
+            max_claims,
+            integrations,
+            None if before is None else before._naming,
+        )
+        self._naming: Naming = naming
         self.ids = naming.ids
         self.states = naming.states
         self.discovered = naming.discovered
@@ -145,6 +162,11 @@ class Mapper:
         """The faults of payloads that were overlooked."""
         self.shared_topics = SharedTopics(self.observations, on_identity)
         """The topics that several things share."""
+        if before is not None:
+            self.tolerances.counts = before.tolerances.counts
+            self.shared_topics.topics, self.shared_topics.grew = before.shared_topics.topics, before.shared_topics.grew
+            for observation in before.observations.take():
+                self.observations.add(observation)
         self._documents = DocumentMapper(
             self._plans,
             walker,
@@ -156,7 +178,7 @@ class Mapper:
             self.tolerances,
             PackedTexts(self.observations),
         )
-        self.sparkplug = SparkplugMapping(
+        self.sparkplug: SparkplugMapping = SparkplugMapping(
             self.bounds,
             limits_of(rules, max_payload_bytes, max_values),
             births,
@@ -164,6 +186,7 @@ class Mapper:
             learn=naming.learn,
             discover=naming.discover,
             check_time=walker.check_bounds,
+            before=None if before is None else before.sparkplug,
         )
         self._shares: list[RuleShare] = []
         self._rules = tuple(rules)
@@ -307,7 +330,8 @@ class Mapper:
 
     def take_descriptions(self) -> list[Described]:
         """Returns what messages said about signals since the last call; to be stored before they are committed."""
-        return [] if self._descriptions is None else self._descriptions.take_new()
+        found, self._described = self._described, []
+        return found if self._descriptions is None else found + self._descriptions.take_new()
 
     def take_discovered(self) -> list[tuple[str, SignalMetadata]]:
         """(source, metadata of a signal) for each signal that was discovered since the last call."""

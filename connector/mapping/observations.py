@@ -26,15 +26,16 @@ class Observations:
     """Collects observations. For one thread at a time."""
 
     def __init__(self) -> None:
-        self._said: set[tuple[str, str, str]] = set()
+        self.said: set[tuple[str, str, str]] = set()
+        """(kind, source, subject) of each observation; the number is bounded."""
         self._new: list[Observation] = []
 
     def add(self, observation: Observation) -> bool:
         """Add an observation, unless its kind, source and subject were there before; returns whether it is new."""
         at = observation[:3]
-        if at in self._said or len(self._said) >= _MOST:
+        if at in self.said or len(self.said) >= _MOST:
             return False
-        self._said.add(at)
+        self.said.add(at)
         self._new.append(observation)
         return True
 

@@ -94,8 +94,11 @@ class SparkplugMapping:
         learn: Callable[[Plan, str, str], int],
         discover: Callable[[Plan, str, str], None],
         check_time: Callable[[int, int], None],
+        before: SparkplugMapping | None = None,
     ) -> None:
         """`remembered` is source → timelines that earlier runs stored (see `take_changes`).
+
+        The new object takes the place of `before`, with its nodes, in place of `remembered`.
 
         `new_id` returns the input ID of a metric, or None if the rule leaves the metric out. `learn` returns the number
         of a state by its name. `discover` makes the metadata of a signal known. `check_time` raises `TimeError` if a
@@ -107,6 +110,10 @@ class SparkplugMapping:
         self._discover = discover
         self._check_time = check_time
         self._hosts = {source: Host(limits, said) for source, said in remembered.items()}
+        if before is not None:
+            self._hosts = before._hosts
+            for host in self._hosts.values():
+                host.use_limits(limits)
         self.unreadable = [
             UnreadableBirths(source, *lost) for source, host in self._hosts.items() for lost in host.unreadable
         ]
@@ -114,7 +121,7 @@ class SparkplugMapping:
         self._plans: dict[tuple[str, int, str], SparkplugPlan] = {}
         self._last: tuple[str, Record, SparkplugMessage] | None = None
         """(source, record, its message) of the last record."""
-        self.node_events: list[NodeEvent] = []
+        self.node_events: list[NodeEvent] = [] if before is None else before.node_events
         """Events since the caller last emptied this list."""
 
     # -- for metrics and for the store --------------------------------------------------------------

@@ -55,6 +55,11 @@ class NewSignalGate:
             self._unwritten = [(input_id, SignalStatus.KNOWN) for input_id in known]
         self._guard = SignalGuard(settings, known, held)
 
+    def use(self, settings: GuardSettings) -> None:
+        """Decide about new signals by these settings from now on."""
+        with self._lock:
+            self._guard.settings = settings
+
     def admit(self, parts: list[Part]) -> list[Part]:
         """Returns the parts, with rejects in place of samples whose signals are not let in."""
         with self._lock:

@@ -17,14 +17,15 @@ TOPICS: Final = 1_000
 """Most lines of a source on the page; further topics share one line."""
 
 
-def ledger_page(config: Config) -> Callable[[], tuple[int, str, bytes]]:
-    """Return the function that makes the page, for the connector of this configuration with all its workers."""
+def ledger_page(config: Callable[[], Config]) -> Callable[[], tuple[int, str, bytes]]:
+    """Return the function that makes the page, for the connector with all its workers; `config` returns its
+    configuration at the time of the call."""
 
     def page() -> tuple[int, str, bytes]:
         from connector.runtime.ledger import read_kept  # noqa: PLC0415 - the ledger reads the files by itself
 
         try:
-            return json_page(200, read_kept(config, TOPICS).as_json())
+            return json_page(200, read_kept(config(), TOPICS).as_json())
         except sqlite3.Error as error:
             return json_page(503, {"error": str(error)})
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
@@ -53,9 +53,15 @@ def merged_metrics(texts: dict[int, str | None]) -> bytes:
     return generate_latest(registry)
 
 
-def serve_together(config: Config, port_files: Sequence[Path]) -> ObserveServer | None:
+def serve_together(
+    config: Config,
+    port_files: Sequence[Path],
+    current: Callable[[], Config] | None = None,
+    own_notices: Callable[[], Sequence[dict[str, object]]] = lambda: (),
+) -> ObserveServer | None:
     """Serve the merged pages of all workers, and return the server; None if `observe.listen` is null.
 
+    `current` returns the configuration at the time of the call, `own_notices` the notices that no worker has.
     Each file of `port_files`, in the order of the workers, has the local port of a worker's own pages. Raises OSError
     or SettingsError if the address or the certificate cannot be used.
     """
@@ -74,7 +80,7 @@ def serve_together(config: Config, port_files: Sequence[Path]) -> ObserveServer 
 
     def ready() -> tuple[int, str, bytes]:
         problems: list[str] = []
-        notices: list[dict[str, object]] = []
+        notices: list[dict[str, object]] = [*own_notices()]
         filtered: Counter[str] = Counter()
         circuits: dict[str, object] = {}
         for worker, text in ask_all("/readyz").items():
@@ -111,7 +117,7 @@ def serve_together(config: Config, port_files: Sequence[Path]) -> ObserveServer 
 
     server = ObserveServer(
         config.observe,
-        {"/healthz": alive, "/readyz": ready, "/metrics": metrics, "/ledger": ledger_page(config)},
+        {"/healthz": alive, "/readyz": ready, "/metrics": metrics, "/ledger": ledger_page(current or (lambda: config))},
         KEEP,
     )
     server.start()

@@ -62,7 +62,7 @@ def serve(config: Config, connector: Connector) -> ObserveServer | None:
             "/healthz": alive,
             "/readyz": ready,
             "/metrics": metrics,
-            "/ledger": ledger_page(config),
+            "/ledger": ledger_page(lambda: connector.config),
         },
         KEEP,
     )

@@ -82,14 +82,18 @@ class Discoveries(Protocol):
 class Announcer:
     """Passes the discoveries of a mapper on. Safe for threads, which all map under `mapping_lock`."""
 
+    mapper: Mapper
+    """The mapper in use. Set only by a thread that holds `announcing` and `mapping_lock`."""
+
     def __init__(
         self, mapper: Mapper, mapping_lock: threading.Lock, discoveries: Discoveries, clock: Callable[[], float]
     ) -> None:
-        self._mapper = mapper
+        self.mapper = mapper
         self._mapping_lock = mapping_lock
         self._discoveries = discoveries
         self._clock = clock
-        self._announcing = threading.Lock()
+        self.announcing = threading.Lock()
+        """Held while discoveries are announced: what was taken from the mapper is then on its way."""
 
     def announce(self) -> None:
         """Announce all new discoveries; called before a sample of the mapped chunk is sent.
@@ -97,9 +101,10 @@ class Announcer:
         Only one thread announces at a time. So a discovery of another intake, on which this chunk depends, has been
         announced, too, when the call returns. Other threads may map meanwhile.
         """
-        mapper, discoveries = self._mapper, self._discoveries
-        with self._announcing:
+        discoveries = self._discoveries
+        with self.announcing:
             with self._mapping_lock:
+                mapper = self.mapper
                 states, mapper.states.new = mapper.states.new, []
                 renames, mapper.ids.renames = mapper.ids.renames, []
                 claims, mapper.ids.new_claims = mapper.ids.new_claims, []
@@ -132,8 +137,9 @@ class Announcer:
     def keep_births(self, source: str) -> None:
         """Announce births and node events of a source; called before a record of the mapped chunk can be committed."""
         with self._mapping_lock:
-            said = self._mapper.sparkplug.take_changes(source)
-            notes, self._mapper.sparkplug.node_events = self._mapper.sparkplug.node_events, []
+            sparkplug = self.mapper.sparkplug
+            said = sparkplug.take_changes(source)
+            notes, sparkplug.node_events = sparkplug.node_events, []
         if said:
             self._discoveries.births(source, said)
         if notes:

@@ -42,7 +42,8 @@ class SharedMapper:
     """The mapper of all intakes. Safe for threads: only one thread maps at a time."""
 
     def __init__(self, mapper: Mapper, discoveries: Discoveries, clock: Callable[[], float]) -> None:
-        self._mapper = mapper
+        self.mapper = mapper
+        """The mapper in use."""
         self._chunks = ChunkMapper(mapper)
         self._mapping = threading.Lock()
         self._announcer = Announcer(mapper, self._mapping, discoveries, clock)
@@ -59,7 +60,7 @@ class SharedMapper:
             done, parts = self._chunks.map(source, records)
             if not done and self._chunks.schema_trouble is not None:
                 self.schema_trouble[source] = self._chunks.schema_trouble
-            merged = self._mapper.merges_keys(source, records[0], records[-1])
+            merged = self.mapper.merges_keys(source, records[0], records[-1])
         self._announcer.announce()
         if merged:
             _log.warning(
@@ -78,6 +79,21 @@ class SharedMapper:
             change()
         self._announcer.announce()
 
+    def replace(self, make: Callable[[Mapper], Mapper]) -> None:
+        """Use another mapper from the next record on; `make` makes it of the mapper in use, while no record is mapped.
+
+        All discoveries of the mapper in use are then durable, or waiting in it. If `make` raises an error, that mapper
+        stays in use.
+        """
+        with self._announcer.announcing, self._mapping:
+            self.mapper = self._announcer.mapper = make(self.mapper)
+            self._chunks = ChunkMapper(self.mapper)
+        self._announcer.announce()
+
+    def forget(self, source: str) -> None:
+        """Forget thinned values of a source, as `Mapper.forget`."""
+        self.mapper.forget(source)
+
     def keep_births(self, source: str) -> None:
         """Announce births and node events of a source, as `Announcer.keep_births` does."""
         self._announcer.keep_births(source)
@@ -85,12 +101,12 @@ class SharedMapper:
     def clocks(self, most: int) -> list[Skew]:
         """Returns the `most` devices with the greatest clock errors."""
         with self._mapping:
-            return self._mapper.clocks.worst(most)
+            return self.mapper.clocks.worst(most)
 
     def sparkplug_gauges(self) -> dict[str, dict[str, float]]:
         """Returns source → name of a gauge → its value, about the Sparkplug nodes of this source."""
         with self._mapping:
-            return self._mapper.sparkplug.gauges()
+            return self.mapper.sparkplug.gauges()
 
 
 class Counters(Protocol):
@@ -131,7 +147,7 @@ class Intake:
         saw: Callable[[str, Sequence[Record]], None] | None,
         commit: Callable[[], None],
         draining: threading.Event,
-        aborted: threading.Event,
+        stopping: threading.Event,
     ) -> None:
         """`admit` puts a reject in the place of each sample of a signal that is not let in.
 
@@ -147,26 +163,33 @@ class Intake:
         self._saw = saw
         self._commit = commit
         self._draining = draining
-        self._aborted = aborted
+        self._stopping = stopping
+        self.finished = False
+        """Whether the source can never give more records."""
         self._waiting: dict[str, _Waiting] = {}
+        self._left: tuple[Chunk, int] | None = None
+        """A polled chunk that is not taken in, because the intake was stopped; and its `times_given_away`."""
 
     def run(self) -> str | None:
         """Work until the end; returns the reason why the source failed, for people, or None if it did not fail."""
-        finished, failure = False, None
+        failure = None
         try:
             self._read()
         except SourceFinishedError:
-            finished = True
+            self.finished = True
             _log.info("source_finished", source=self._source.name, effect="all of it was read")
         except SourceFailedError as error:
             failure = f"source {self._source.name}: {error}"
             _log.error("source_failed", source=self._source.name, reason=str(error))
         finally:
-            self._under_way.intake_ended(finished=finished)
+            self._under_way.intake_ended(finished=self.finished)
         return failure
 
     def _read(self) -> None:
-        while not self._aborted.is_set():
+        if self._left is not None:
+            left, self._left = self._left, None
+            self.take_in(*left)
+        while not self._stopping.is_set():
             moves()
             if why := ended(self._source):
                 raise SourceFailedError(why)
@@ -191,9 +214,13 @@ class Intake:
             elif draining:
                 return
 
-    def take_in(self, chunk: Chunk) -> None:
-        """Map a chunk and add the parts; or keep the chunk, if its partition waits for a schema."""
-        given_away = self._under_way.times_given_away(chunk)
+    def take_in(self, chunk: Chunk, given_away: int | None = None) -> None:
+        """Map a chunk and add the parts; or keep the chunk, if its partition waits for a schema.
+
+        `given_away` is the result of `times_given_away` when the chunk was polled; None: it was polled just now.
+        """
+        if given_away is None:
+            given_away = self._under_way.times_given_away(chunk)
         waiting = self._waiting.get(chunk.partition)
         if waiting is None:
             rest = self._map(chunk, given_away)
@@ -222,7 +249,7 @@ class Intake:
         there is room.
         """
         rest: Chunk | None = chunk
-        while rest is not None and not self._aborted.is_set():
+        while rest is not None and not self._stopping.is_set():
             moves()
             done, parts = self._mapper.map(rest.source, rest.records)
             if not done:
@@ -230,15 +257,17 @@ class Intake:
             first, rest = _divided(rest, done)
             if not self._add(first, parts, given_away, more=rest is not None):
                 return None
-            while rest is not None and not self._under_way.has_room(self._source.name) and not self._aborted.is_set():
+            while rest is not None and not self._under_way.has_room(self._source.name) and not self._stopping.is_set():
                 moves()
                 self._hold()
+        if rest is not None:
+            self._left = rest, given_away
         return None
 
     def _add(self, chunk: Chunk, parts: list[Part], given_away: int, *, more: bool) -> bool:
         """Add the parts of a chunk; returns False if the chunk stays with its source.
 
-        The chunk stays if the pipeline was aborted, or if the partition was given away while the chunk was held here.
+        The chunk stays if the intake was stopped, or if the partition was given away while the chunk was held here.
         """
         self._mapper.keep_births(chunk.source)
         if self._admit is not None:
@@ -280,7 +309,7 @@ class Intake:
     def _try_again(self) -> None:
         """Map the records of each partition whose time has come, until a schema is unavailable again."""
         for partition, waiting in list(self._waiting.items()):
-            if self._under_way.now() < waiting.due or self._aborted.is_set():
+            if self._under_way.now() < waiting.due or self._stopping.is_set():
                 continue
             ours = True
             while waiting.chunks and self._under_way.has_room(self._source.name):

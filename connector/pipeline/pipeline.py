@@ -1,8 +1,8 @@
 """source → mapping → waiting tables → planner → sender → commit.
 
-Each source has an intake thread. The intake thread polls the source, maps the records and adds the samples to
-`UnderWay`. Each integration of Clarify has a sender thread, which waits for a rate slot, plans a frame out of the
-waiting samples of the integration, delivers the frame and settles the frame (see `Destination`). All threads share
+Each source has an intake thread (`Intakes`). The intake thread polls the source, maps the records and adds the
+samples to `UnderWay`. Each integration of Clarify has a sender thread, which waits for a rate slot, plans a frame out
+of the waiting samples of the integration, delivers the frame and settles it (see `Destination`). All threads share
 `UnderWay`, which has one lock. While an integration has as many waiting samples as it may, the sources that feed it are
 held until a quarter of the room is free; a held source keeps new records (see `Source`). A chunk is committed to its
 source when this chunk and all earlier chunks are settled, in every integration. Before a source gives a partition
@@ -14,6 +14,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import Final
 
@@ -24,14 +25,15 @@ from connector.mapping.mapper import Mapper
 from connector.packing.planner import Planner
 from connector.pipeline.destination import Destination, Integration
 from connector.pipeline.discoveries import Discoveries
-from connector.pipeline.intake import Intake, SharedMapper, ended
+from connector.pipeline.intake import Intake, SharedMapper
+from connector.pipeline.intakes import Intakes
 from connector.pipeline.notices import Notices
 from connector.pipeline.rejects import DeadLetters, Rejects
 from connector.pipeline.status import PipelineStatus
 from connector.pipeline.under_way import UnderWay
 from connector.records import Part, Record
 from connector.sources.source import Source
-from connector.threads.watched import Threaded, WatchedThread
+from connector.threads.watched import WatchedThread
 
 _ACCOUNT_SECONDS: Final = 10.0
 """Time between two reports of the packing account."""
@@ -70,8 +72,6 @@ class Pipeline:
         `default` is the name for people of the integration whose name is empty. `saw` gets the name of a source and its
         new records. `clock` gives seconds.
         """
-        self._sources = {source.name: source for source in sources}
-        self._mapper = mapper
         self._discoveries = discoveries
         self._clock = clock
         self._share = share
@@ -88,15 +88,31 @@ class Pipeline:
         """Held while the packing accounts are told: each sender thread may tell them."""
         self._account_due = 0.0
         limits = {integration.name: integration.limits for integration in integrations}
-        self._under_way = UnderWay(len(sources), limits, planner, mapper.thinner, windows_done or {}, clock, default)
+        self._under_way = UnderWay(limits, planner, mapper.thinner, windows_done or {}, clock, default)
+        shared = self.mapping = SharedMapper(mapper, discoveries, clock)
+        """The mapper in use."""
+
+        def intake(source: Source, draining: threading.Event, stopping: threading.Event) -> Intake:
+            return Intake(
+                source,
+                shared,
+                self._under_way,
+                self._rejects,
+                admit,
+                self.status,
+                saw,
+                self._commit,
+                draining,
+                stopping,
+            )
+
+        self.intakes = Intakes(self._under_way, intake, self._guarded)
+        self._sources = self.intakes.sources
         self._rejects = Rejects(self._sources, dead_letters, self._aborted, notices)
-        shared = SharedMapper(mapper, discoveries, clock)
-        self.between_records = shared.between_records
         self.destinations: dict[str, Destination] = {}
         """Name → integration; the name of the default integration is empty."""
         self.status = PipelineStatus(
             self._sources,
-            mapper,
             shared,
             self._under_way,
             self._rejects,
@@ -121,25 +137,9 @@ class Pipeline:
             )
         self._sending = len(self.destinations)
         """Number of sender threads that have not ended."""
-        self._intakes = [
-            Intake(
-                source,
-                shared,
-                self._under_way,
-                self._rejects,
-                admit,
-                self.status,
-                saw,
-                self._commit,
-                self._draining,
-                self._aborted,
-            )
-            for source in sources
-        ]
-        self._threads = [
-            WatchedThread(f"intake-{source.name}", source.name, partial(self._guarded, intake.run))
-            for source, intake in zip(sources, self._intakes, strict=True)
-        ]
+        for source in sources:
+            self.intakes.add(source)
+        self._threads = []
         for name, destination in self.destinations.items():
             send = partial(self._guarded, partial(self._send, destination), sends=True)
             sender = WatchedThread(f"sender-{name}" if name else "sender", "", send)
@@ -182,28 +182,43 @@ class Pipeline:
         """Drop all records of `partitions` that are under way; returns the number of dropped records."""
         with self._committing:
             records = self._under_way.forget(source, partitions)
-            self._mapper.forget(source)
+            self.mapping.forget(source)
         return records
+
+    # -- sources that go while the pipeline runs (see Intakes) ------------------------------------
+
+    def kept_open(self) -> AbstractContextManager[None]:
+        """Returns a context that keeps the pipeline going, although all its sources may be taken away."""
+        return self._under_way.kept_open()
+
+    def take_away(self, name: str, timeout: float) -> tuple[Source, int]:
+        """Take away a source whose intake is over; its records under way get at most `timeout` seconds to be settled.
+
+        Returns the source, which the caller closes, and the number of records that were not settled: the source gives
+        them again after its next start.
+        """
+        settled = self.settle(name, self._under_way.partitions(name), timeout)
+        left = 0 if settled else self.forget(name, self._under_way.partitions(name))
+        return self.intakes.remove(name), left
 
     # -- start and stop ---------------------------------------------------------------------------
 
     def start(self) -> None:
         """Start the sources and the threads."""
-        for source in self._sources.values():
-            source.start(self)
+        self.intakes.start_all(self)
         for thread in self._threads:
             thread.start()
 
     def drain(self) -> None:
         """Begin to stop: read no further records from outside, send all waiting samples, then set `stopped`."""
-        self._draining.set()  # before the sources wake their intakes
-        for source in self._sources.values():
-            source.stop_reading()
+        self._draining.set()
+        self.intakes.drain_all()
         self._under_way.notify()
 
     def abort(self) -> None:
         """Stop now; unsettled records stay with their source."""
         self._aborted.set()
+        self.intakes.stop_all()
         self.drain()
 
     def close(self, timeout: float) -> None:
@@ -211,20 +226,11 @@ class Pipeline:
         for thread in self._threads:
             if thread.ident is not None:
                 thread.join(timeout)
-        for source in self._sources.values():
-            source.close(timeout)
+        self.intakes.close_all(timeout)
 
     def threads(self) -> list[WatchedThread]:
         """Returns the threads of the pipeline and of its sources."""
-        return [
-            *self._threads,
-            *(
-                thread
-                for source in self._sources.values()
-                if isinstance(source, Threaded)
-                for thread in source.threads()
-            ),
-        ]
+        return [*self._threads, *self.intakes.threads()]
 
     @property
     def failure(self) -> str | None:
@@ -232,8 +238,7 @@ class Pipeline:
 
         The reason names a source that failed for good, or a thread that ended unexpectedly.
         """
-        found = (f"source {name}: {why}" for name, source in self._sources.items() if (why := ended(source)))
-        return self._failed or next(found, None)
+        return self._failed or self.intakes.failure()
 
     # -- details ----------------------------------------------------------------------------------
 
@@ -247,6 +252,7 @@ class Pipeline:
             _log.exception("pipeline_failed", thread=thread)
             self._failed = self._failed or f"internal error in the thread {thread}: {error!r}"
             self._aborted.set()
+            self.intakes.stop_all()
         finally:
             if self.failure:
                 self.drain()
@@ -258,7 +264,7 @@ class Pipeline:
                     self.stopped.set()
 
     def _rate_share(self) -> float:
-        return self._share([source.share() for source in self._sources.values()])
+        return self._share([source.share() for source in list(self._sources.values())])
 
     def _tell_packing_now_and_then(self) -> None:
         now = self._clock()

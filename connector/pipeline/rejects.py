@@ -91,27 +91,28 @@ class Rejects:
         """
         while part := list(islice(records, _LETTERS_AT_ONCE)):  # a frame may hold the samples of very many records
             for (source, partition), refused in _by_partition(part, locate, reason).items():
-                if not self._keep_again(source, partition, refused):
+                found = self._sources.get(source)  # a source that was removed gives the records again when it is back
+                if found is not None and not self._keep_again(found, partition, refused):
                     return False
         return True
 
-    def _keep_again(self, source: str, partition: str, refused: dict[int, _Refused]) -> bool:
+    def _keep_again(self, source: Source, partition: str, refused: dict[int, _Refused]) -> bool:
         """Write dead letters for records that were mapped long ago; returns False if aborted.
 
         Each record is read again from its log, part by part, so that the records are never in memory all at once.
         """
         left = sorted(refused)
-        log = self._sources[source].log(partition)
+        log = source.log(partition)
         while left:
             moves()
-            again = self._sources[source].read_again(partition, left, _REREAD_BYTES)
+            again = source.read_again(partition, left, _REREAD_BYTES)
             done = max(1, again.done)
             letters = []
             for position in left[:done]:
                 about = refused[position]
                 record = again.records.get(position)
                 letters.append(
-                    letter_of(source, partition, position, about.topic, about.rejects, record, again.why, log)
+                    letter_of(source.name, partition, position, about.topic, about.rejects, record, again.why, log)
                 )
             if not self._add_letters(letters):
                 return False

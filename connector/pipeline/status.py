@@ -14,7 +14,6 @@ from connector.delivery.pace import Pace
 from connector.delivery.sender import Sender
 from connector.ledger.account import Commit, Counts
 from connector.ledger.progress import RecordLocation
-from connector.mapping.mapper import Mapper
 from connector.mapping.time.clock_skew import Skew
 from connector.mapping.time.times import format_time
 from connector.packing.frame import Frame
@@ -88,7 +87,6 @@ class PipelineStatus:
     def __init__(
         self,
         sources: Mapping[str, Source],
-        mapper: Mapper,
         shared: SharedMapper,
         under_way: UnderWay,
         rejects: Rejects,
@@ -101,7 +99,6 @@ class PipelineStatus:
         """`destinations` has the state of each integration by its name, and `default` the name of the one whose name is
         empty there. `failure` returns why the pipeline stops for good, or None."""
         self._sources = sources
-        self._mapper = mapper
         self._shared = shared
         self._under_way = under_way
         self._rejects = rejects
@@ -229,7 +226,7 @@ class PipelineStatus:
         The counts of aligned samples are those of all integrations together.
         """
         account = self.destinations[integration].packing()
-        shifts = self._mapper.aligner.shifts
+        shifts = self._shared.mapper.aligner.shifts
         if account is None or not shifts.aligned + shifts.left:
             return account
         return replace(
@@ -242,7 +239,7 @@ class PipelineStatus:
 
     def problems(self) -> list[str]:
         """Returns the reasons why the pipeline is not ready, for people; empty if the pipeline is ready."""
-        found = [f"{name}: {problem}" for name, source in self._sources.items() for problem in source.problems()]
+        found = [f"{name}: {problem}" for name, source in list(self._sources.items()) for problem in source.problems()]
         for name, one in self.destinations.items():
             if trouble := one.trouble:
                 of = f" (integration {self.shown(name)})" if len(self.destinations) > 1 else ""
@@ -278,7 +275,7 @@ class PipelineStatus:
     @property
     def tolerated(self) -> dict[tuple[str, str], int]:
         """(source, kind of fault) → number of messages, since the start, in which the fault was overlooked."""
-        return dict(self._mapper.tolerances.counts)
+        return dict(self._shared.mapper.tolerances.counts)
 
     def clocks(self, most: int) -> list[Skew]:
         """Returns the `most` devices with the greatest clock errors."""

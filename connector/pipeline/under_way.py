@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain, islice
 from typing import Final
@@ -61,7 +62,6 @@ class UnderWay:
 
     def __init__(
         self,
-        sources: int,
         limits: Mapping[str, Limits],
         planner: Planner,
         thinner: Thinner,
@@ -69,7 +69,7 @@ class UnderWay:
         clock: Callable[[], float],
         default: str = "default",
     ) -> None:
-        """`sources` is the number of intakes. `limits` has the bounds for each integration. `clock` gives seconds.
+        """`limits` has the bounds for each integration. `clock` gives seconds.
 
         `thinner` belongs to the mapper, and knows the down-sampled inputs. `windows_done` is as in `WindowBook`.
         `default` is the name of the default integration for people.
@@ -94,7 +94,7 @@ class UnderWay:
 
         The new owner of a partition reads its unsettled records again.
         """
-        self._intakes_running = self._intakes_unfinished = sources
+        self._intakes_running = self._intakes_unfinished = 0
         self._hurried = 0
         """Number of sources that wait until the samples under way are sent."""
 
@@ -161,6 +161,31 @@ class UnderWay:
                     lane = self._lanes[name]
                     lane.add(chunk.source, token, some, self._window_now(lane, now), now)
             return progress.received_records, progress.received_samples
+
+    def intake_added(self, *, again: bool = False) -> None:
+        """Record that an intake will run; `again` means that the same intake ran before, and goes on."""
+        with self.changed:
+            self._intakes_running += 1
+            self._intakes_unfinished += not again
+
+    def intake_removed(self, *, ended: bool, finished: bool) -> None:
+        """Record that the intake of a source that has `ended` will not run again; `finished` is as it was then.
+
+        If the intake never began, it has not `ended`.
+        """
+        with self.changed:
+            self._intakes_running -= not ended
+            self._intakes_unfinished -= not finished
+            self._wake_senders()
+
+    @contextmanager
+    def kept_open(self) -> Iterator[None]:
+        """Let the senders wait for more as long as the context lasts, although no intake may be left."""
+        self.intake_added()
+        try:
+            yield
+        finally:
+            self.intake_removed(ended=False, finished=False)
 
     def intake_ended(self, *, finished: bool) -> None:
         """Record that the intake of one source ended; `finished` means that the source can never give more records."""
@@ -318,6 +343,11 @@ class UnderWay:
             finally:
                 self._hurried -= 1
         return True
+
+    def partitions(self, source: str) -> list[str]:
+        """Returns the partitions of a source with records under way."""
+        with self.changed:
+            return self._progress.partitions(source)
 
     def forget(self, source: str, partitions: Collection[str]) -> int:
         """Drop all records of `partitions` that are under way; returns the number of dropped records."""

@@ -7,6 +7,7 @@ the numbers of messages, samples and requests.
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -77,13 +78,16 @@ class Carrying:
         """
         self._our_clock = our_clock
         self._clock_warning = clock_warning
-        self._expected = {section.name: _Expected(section) for section in sections}
+        self._sections = {section.name: section for section in sections}
+        self._expected = {name: _Expected(section) for name, section in self._sections.items()}
         self._notices = notices
         self._judges_rules = judges_rules
         self._clock = clock
         self._lock = threading.Lock()
         self._sources: Mapping[str, Source] = {}
         self._mapper: Mapper | None = None
+        self._mapper_since = -math.inf
+        """When this mapper took the place of another one, in seconds."""
         self._status: PipelineStatus | None = None
         self._summary_due = clock() + _SUMMARY_SECONDS
         self._before: dict[str, int] = {}
@@ -99,6 +103,25 @@ class Carrying:
         """Set the sources, the mapper and the status for `look`, without a thread."""
         self._sources = {source.name: source for source in sources}
         self._mapper, self._status = mapper, status
+
+    def use(self, sections: Sequence[SourceSection], sources: Sequence[Source], clock_warning: float) -> None:
+        """Check these sources from now on; what is known of a source whose section did not change stays."""
+        with self._lock:
+            before = self._expected
+            stays = {one.name for one in sections if one.name in before and self._sections[one.name] == one}
+            self._expected = {one.name: before[one.name] if one.name in stays else _Expected(one) for one in sections}
+            self._sections = {section.name: section for section in sections}
+            self._clock_warning = clock_warning
+            self._sources = {source.name: source for source in sources}
+        for name, expected in before.items():
+            for one in () if name in stays else expected.all:
+                self._notices.over("subscription_silent", name, one.text)
+
+    def use_mapper(self, mapper: Mapper) -> None:
+        """Check the rules of this mapper from now on; no rule counts as unused because of the mapper before."""
+        before, self._mapper, self._mapper_since = self._mapper, mapper, self._clock()
+        for number, _ in [] if before is None else before.rules_without_records():
+            self._notices.over("rule_unused", "", f"rule {number + 1}")
 
     def close(self, timeout: float) -> None:
         """Stop the thread, and wait for its end for at most `timeout` seconds."""
@@ -119,7 +142,7 @@ class Carrying:
     def look(self) -> None:
         """Check the sources, the rules and the clock now."""
         now = self._clock()
-        for name, source in self._sources.items():
+        for name, source in list(self._sources.items()):
             if (expected := self._expected.get(name)) is not None:
                 self._look_at(source, expected, now)
         self._look_at_rules(now)
@@ -156,10 +179,12 @@ class Carrying:
 
     def _look_at_rules(self, now: float) -> None:
         mapper, status = self._mapper, self._status
-        waits = [one.every for one in self._expected.values() if one.every is not None]
+        found = self._expected.values()
+        waits = [one.every for one in found if one.every is not None]
         if mapper is None or status is None or not self._judges_rules or not waits or not status.messages.received:
             return
-        if any(one.connected is None or now - one.connected < max(waits) for one in self._expected.values()):
+        since = self._mapper_since
+        if any(one.connected is None or now - max(one.connected, since) < max(waits) for one in found):
             return
         for number, text in mapper.rules_without_records():
             self._notices.say(
@@ -170,7 +195,7 @@ class Carrying:
                 "is its topic right, and does an earlier rule take its messages?",
                 times=0,
             )
-        for number in mapper.rules_taken:
+        for number in list(mapper.rules_taken):
             self._notices.over("rule_unused", "", f"rule {number + 1}")
 
     def _look_at_clock(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Final
@@ -15,6 +15,7 @@ import structlog
 from connector.config.model import Config
 from connector.dead_letters.writer import DeadLetterWriter
 from connector.delivery.pace import effective_share
+from connector.mapping.mapper import Mapper
 from connector.mapping.sparkplug import SPARKPLUG_HELP
 from connector.metadata.new_signals import NewSignalGate
 from connector.metadata.outbox import Outbox
@@ -24,7 +25,7 @@ from connector.pipeline.notices import Notice, Notices
 from connector.pipeline.pipeline import Pipeline
 from connector.runtime.assembly import (
     MakeSource,
-    build_mapper,
+    ReadMapping,
     open_dead_letters,
     open_sources,
     open_state,
@@ -34,7 +35,7 @@ from connector.runtime.carrying import Carrying
 from connector.runtime.client import open_clients
 from connector.runtime.integrations import IntegrationParts
 from connector.runtime.loss_watch import LossWatch
-from connector.runtime.rebirths import RebirthRequester
+from connector.runtime.rebirths import Publish, RebirthRequester
 from connector.runtime.remembering import Remembering
 from connector.runtime.state_dir import (
     lock_state_dir,
@@ -49,6 +50,11 @@ _FINISH_SECONDS: Final = 5.0
 _CLOSE_SECONDS: Final = 5.0
 
 _log = structlog.get_logger(__name__)
+
+
+def publishers(sources: Iterable[Source]) -> dict[str, Publish]:
+    """Returns name of a source → its `publish`, for the sources whose brokers take messages."""
+    return {source.name: source.publish for source in sources if isinstance(source, PublishingSource)}
 
 
 def calm_collector() -> None:
@@ -80,16 +86,18 @@ class Connector:
         A backfill and a replay give `make_source`, which makes another source of a section. Both also share the
         `state_file` of the live connector. A replay gives and closes its own writer of `dead_letters`.
         """
-        self._config = config
+        self.config = config
+        """The configuration in use."""
         self._abort = threading.Event()
-        self._notices = Notices()
+        self.reloading: WatchedThread | None = None
+        """The thread that reloads the configuration; None before the first reload."""
+        self.present = Notices()
+        """The notices, for the parts that say them."""
         self.metric_help = dict(SPARKPLUG_HELP)
         """Name of a gauge of a source or of its Sparkplug nodes → help text for the metrics page."""
-        for section in config.sources:
-            self.metric_help.update(section.metric_help)
         self.carrying = Carrying(
             () if make_source else config.sources,
-            self._notices,
+            self.present,
             judges_rules=config.workers == 1,
             our_clock=lambda: self.client.clock_offset,
             clock_warning=config.mapping.clock_warning,
@@ -117,43 +125,43 @@ class Connector:
             guard = config.signals.guard()
             self.new_signals = NewSignalGate(guard, self.state) if guard.active else None
             sources = open_sources(config, make_source, opened_sources)
-            self.rebirths = RebirthRequester({s.name: s.publish for s in sources if isinstance(s, PublishingSource)})
+            self.rebirths = RebirthRequester(publishers(sources))
             self.remembering = Remembering(
                 self.state,
                 self.integrations,
                 self.rebirths,
                 self.new_signals,
                 self._abort,
-                self._notices,
+                self.present,
                 lambda: self.client.clock_offset,
             )
-            self.pipeline = self._pipeline(sources, sources_in_all or len(sources), state_file)
-            self._opened_sources = sources
+            self.sources_in_all = sources_in_all
+            """The number of sources in the whole configuration; None: it is that of the sources here."""
+            self._help_with(config)
+            self.pipeline = self._pipeline(sources, state_file)
             self.losses = LossWatch(sources, config.observe.loss_warning)
             self.tags = TagWatch(
-                self._mapper.tag_lists,
-                self.pipeline.between_records,
-                self._notices,
-                self._mapper.use_tags,
+                self.mapper.tag_lists,
+                self.pipeline.mapping.between_records,
+                self.present,
+                self.mapper.use_tags,
                 judges_rows=config.workers == 1 and make_source is None,
             )
             self.supervision = Supervision(self._threads)
             opened_sources.pop_all()  # from here on the pipeline closes the sources
             self._opened = opened.pop_all()
 
-    def _pipeline(self, sources: list[Source], sources_in_all: int, state_file: Path) -> Pipeline:
-        delivery = self._config.delivery
-        elsewhere = [0.0] * (sources_in_all - len(sources))
+    @property
+    def mapper(self) -> Mapper:
+        """The mapper in use."""
+        return self.pipeline.mapping.mapper
+
+    def _pipeline(self, sources: list[Source], state_file: Path) -> Pipeline:
+        delivery = self.config.delivery
         state = self.state
-        mapper = build_mapper(
-            self._config,
-            state.claims(),
-            state.learned_states(),
-            state.births(),
-            descriptions=state.descriptions(),
-        )
+        self.mapping = ReadMapping(self.config)
+        mapper = self.mapping.mapper(state.claims(), state.learned_states(), state.births(), state.descriptions())
         mapper.shared_topics.topics.update({(one.source, one.topic): one for one in shared_topics(state_file)})
-        self._mapper = mapper
         for source, owner, why in mapper.sparkplug.unreadable:
             _log.error(
                 "births_unreadable",
@@ -171,11 +179,28 @@ class Connector:
             self.remembering,
             admit=None if self.new_signals is None else self.remembering.admit,
             windows_done=self.state.windows_done(),
-            default=self._config.clarify.name,
-            share=lambda shares: effective_share(delivery.share, [*shares, *elsewhere]),
-            notices=self._notices,
+            default=self.config.clarify.name,
+            share=lambda shares: effective_share(delivery.share, self._with_those_elsewhere(shares)),
+            notices=self.present,
             saw=self.carrying.saw,
         )
+
+    def _with_those_elsewhere(self, shares: Sequence[float]) -> Sequence[float]:
+        """Returns the shares of the sources here, and 0 for each source that only other workers run."""
+        return [*shares, *[0.0] * ((self.sources_in_all or 0) - len(shares))]
+
+    def _help_with(self, config: Config) -> None:
+        for section in config.sources:
+            self.metric_help.update(section.metric_help)
+
+    def use_sources(self, config: Config) -> None:
+        """Look after the sources that are there now, by the sections and settings of this configuration."""
+        sources = self.pipeline.status.sources()
+        self._help_with(config)
+        self.rebirths.use(publishers(sources))
+        self.carrying.use(config.sources, sources, config.mapping.clock_warning)
+        self.losses.watch(sources, config.observe.loss_warning)
+        self.losses.start()
 
     def _threads(self) -> Iterator[WatchedThread]:
         """Yields the threads that must work as long as the connector runs."""
@@ -185,6 +210,8 @@ class Connector:
         yield from (self.losses.thread, self.carrying.thread, self.tags.thread)
         if self.rebirths.thread is not None:
             yield self.rebirths.thread
+        if self.reloading is not None:
+            yield self.reloading
         if isinstance(self.dead_letters.store, Threaded):
             yield from self.dead_letters.store.threads()
 
@@ -196,7 +223,7 @@ class Connector:
         self.pipeline.start()
         self.losses.start()
         self.tags.start()
-        self.carrying.start(self._opened_sources, self._mapper, self.pipeline.status)
+        self.carrying.start(self.pipeline.status.sources(), self.mapper, self.pipeline.status)
 
     def stop(self, *, at_once: bool = False) -> bool:
         """Drain within `flush_timeout`, then close all parts; returns True if no message was left behind.
@@ -205,18 +232,18 @@ class Connector:
         """
         self.supervision.pause()
         self.pipeline.drain()
-        drained = self.pipeline.stopped.wait(0 if at_once else self._config.delivery.flush_timeout)
+        drained = self.pipeline.stopped.wait(0 if at_once else self.config.delivery.flush_timeout)
         if not drained:
             records, samples = self.pipeline.status.waiting()
             _log.warning(
                 "flush_timed_out",
-                after_seconds=self._config.delivery.flush_timeout,
+                after_seconds=self.config.delivery.flush_timeout,
                 messages_in_memory=records,
                 samples_in_memory=samples,
                 effect="the messages stay with their sources, and are sent after the next start",
             )
         else:
-            until = time.monotonic() + min(_FINISH_SECONDS, self._config.delivery.flush_timeout)
+            until = time.monotonic() + min(_FINISH_SECONDS, self.config.delivery.flush_timeout)
             for parts in self.integrations.values():
                 parts.finish(until)
         self.close()
@@ -230,6 +257,7 @@ class Connector:
         self.pipeline.abort()
         self.pipeline.close(_CLOSE_SECONDS)
         self._abort.set()
+        self.remembering.tell_renamed(at_once=True)
         self.rebirths.close(_CLOSE_SECONDS)
         for parts in self.integrations.values():
             parts.close(_CLOSE_SECONDS)
@@ -247,12 +275,12 @@ class Connector:
     def notices(self) -> list[Notice]:
         """Returns the present notices, for a person to look at although data flows; empty if there are none."""
         self._look_at_metadata()
-        return self._notices.shown()
+        return self.present.shown()
 
     def notice_counts(self) -> Mapping[str, int]:
         """Returns kind → number of present notices of this kind, for the metrics."""
         self._look_at_metadata()
-        return self._notices.counts()
+        return self.present.counts()
 
     def _look_at_metadata(self) -> None:
         for what, outbox in self._outboxes():
@@ -263,9 +291,9 @@ class Connector:
                 ("metadata_waits", trouble and f"{what}: {trouble}", "nothing is lost; saving is tried again"),
             ):
                 if text:
-                    self._notices.say(kind, "", what, text, remedy, times=0, logged=False)
+                    self.present.say(kind, "", what, text, remedy, times=0, logged=False)
                 else:
-                    self._notices.over(kind, "", what)
+                    self.present.over(kind, "", what)
 
     def _outboxes(self) -> Iterator[tuple[str, Outbox]]:
         """Yields the outboxes of metadata, each with its name for people."""

@@ -62,6 +62,14 @@ class LogLevels:
         self._clock = clock
         self._until: float | None = None
 
+    def use(self, level: str) -> None:
+        """Take another level as that of the start; it counts at once, unless a request has set another one."""
+        if level != self._usual:
+            changes = self._level == self._usual
+            self._usual = level
+            if changes:
+                self._change(level, seconds=None)
+
     def look(self) -> None:
         """Take a request if there is one, and return to the level of the start when the time is over."""
         if (request := self._files.asked()) is not None:

@@ -28,17 +28,27 @@ class LossWatch:
         self, sources: Sequence[Source], warn_below: float, *, clock: Callable[[], float] = time.monotonic
     ) -> None:
         """A threat of a loss in less than `warn_below` seconds is a problem; `clock` gives seconds."""
-        self._sources = [source for source in sources if isinstance(source, ThreatenedSource)]
         self._warn_below = warn_below
         self._clock = clock
         self._threats: dict[str, list[Threat]] = {}
         self._warned: dict[tuple[str, str], Threat] = {}
+        self._looking = threading.Lock()
         self._stopping = threading.Event()
         self.thread = WatchedThread("loss-watch", "", self._run)
+        self.watch(sources, warn_below)
+
+    def watch(self, sources: Sequence[Source], warn_below: float) -> None:
+        """Ask these sources from now on, with this limit; what was found about other sources is forgotten."""
+        with self._looking:
+            self._sources = [source for source in sources if isinstance(source, ThreatenedSource)]
+            self._warn_below = warn_below
+            names = {source.name for source in self._sources}
+            self._threats = {name: found for name, found in self._threats.items() if name in names}
+            self._warned = {key: threat for key, threat in self._warned.items() if key[0] in names}
 
     def start(self) -> None:
-        """Start the thread, if a source can be threatened."""
-        if self._sources:
+        """Start the thread, if a source can be threatened and the thread does not run."""
+        if self._sources and self.thread.ident is None and not self._stopping.is_set():
             self.thread.start()
 
     def close(self, timeout: float) -> None:
@@ -49,7 +59,7 @@ class LossWatch:
 
     def seconds(self) -> dict[tuple[str, str], float]:
         """Returns (source, cause) → seconds until records would be lost; infinite if no loss is in sight."""
-        return {(name, threat.cause): threat.seconds for name, found in self._threats.items() for threat in found}
+        return {(name, threat.cause): threat.seconds for name, found in list(self._threats.items()) for threat in found}
 
     def problems(self) -> list[str]:
         """Returns the threats that are nearer than the limit, for people."""
@@ -57,6 +67,10 @@ class LossWatch:
 
     def look(self) -> None:
         """Ask the sources now."""
+        with self._looking:
+            self._look()
+
+    def _look(self) -> None:
         now = self._clock()
         for source in self._sources:
             found = threats(source.horizons(now))

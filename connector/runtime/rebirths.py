@@ -37,6 +37,7 @@ class RebirthRequester:
         `clock` and `wall_clock` give seconds; `wall_clock` gives seconds since the epoch.
         """
         self._publishers = publishers
+        self._pace = pace
         self._clock = clock
         self._wall_clock = wall_clock
         self._sources = {source: Rebirths(pace) for source in publishers}
@@ -46,6 +47,12 @@ class RebirthRequester:
         """The thread; None before the first birth was needed."""
         self.sent = 0
         """Number of requests that were handed to a broker."""
+
+    def use(self, publishers: Mapping[str, Publish]) -> None:
+        """Ask through these sources from now on, in place of those before."""
+        with self._lock:
+            self._publishers = publishers
+            self._sources = {name: self._sources.get(name) or Rebirths(self._pace) for name in publishers}
 
     def note(self, notes: Iterable[NodeEvent]) -> None:
         """Note births that are needed, and births that came."""
@@ -65,9 +72,10 @@ class RebirthRequester:
         """Send all requests that are due."""
         with self._lock:
             due = [(source, *node) for source, known in self._sources.items() for node in known.due(self._clock())]
+            publishers = self._publishers
         for source, group, node in due:
             command = rebirth_command(group, node, round(self._wall_clock() * 1000))
-            sent = self._publishers[source](command.topic, command.payload)
+            sent = publishers[source](command.topic, command.payload)
             self.sent += sent
             _log.info(
                 "sparkplug_rebirth_requested" if sent else "sparkplug_rebirth_not_requested",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sqlite3
 import threading
 import time
@@ -35,6 +36,9 @@ from connector.threads.watched import moves
 _RETRY_SECONDS = 1.0
 _SAME_CLOCK_SECONDS = 10.0
 _MOST_OVERWRITTEN = 1_000
+_RENAMES_SHOWN = 3
+_RENAMES_WAIT_SECONDS = 2.0
+_RENAMES_SECONDS = 60.0
 
 _log = structlog.get_logger(__name__)
 
@@ -81,6 +85,13 @@ class Remembering:
         self._abort = abort
         self._notices = notices
         self._our_clock = our_clock
+        self._renaming = threading.Lock()
+        self._renamed = 0
+        """Number of signals with another ID that were not reported yet."""
+        self._renames: list[Rename] = []
+        """The first of them."""
+        self._renamed_since = 0.0
+        self._renames_told = -math.inf
         self._overwritten: defaultdict[str, Overwritten] = defaultdict(lambda: Overwritten("", 0))
 
     # -- written before the method returns --------------------------------------------------------
@@ -194,9 +205,31 @@ class Remembering:
             _log.warning("input_id_collision", detail=str(collision))
 
     def renamed(self, renames: list[Rename]) -> None:
-        """Report signals that got another ID because the mapping was changed."""
-        for rename in renames:
-            _log.warning("signal_renamed", detail=str(rename))
+        """Note signals that got another ID because the mapping was changed; `tell_renamed` reports them."""
+        with self._renaming:
+            self._renamed += len(renames)
+            self._renames += renames[: _RENAMES_SHOWN - len(self._renames)]
+            self._renamed_since = self._renamed_since or time.monotonic()
+
+    def tell_renamed(self, *, at_once: bool = False) -> None:
+        """Report the signals with another ID, all together: a changed rule gives thousands of signals another ID.
+
+        A report waits for 2 s, so that it has most of them, and comes at most once a minute.
+        """
+        now = time.monotonic()
+        with self._renaming:
+            due = max(self._renamed_since + _RENAMES_WAIT_SECONDS, self._renames_told + _RENAMES_SECONDS)
+            if not self._renamed or (now < due and not at_once):
+                return
+            count, examples = self._renamed, self._renames
+            self._renamed, self._renames, self._renamed_since, self._renames_told = 0, [], 0.0, now
+        _log.warning(
+            "signal_renamed",
+            count=count,
+            examples=[str(rename) for rename in examples],
+            effect="new signals, which are billed, without the history of the old ones",
+            remedy="if you did not intend this, let the mapping give the old input IDs again",
+        )
 
     def clocks_off(self, skews: list[Skew]) -> None:
         """Report devices whose clocks are wrong."""

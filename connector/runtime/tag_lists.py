@@ -29,7 +29,7 @@ _REPORT_SECONDS: Final = 60.0
 _UNUSED_SECONDS: Final = 3600.0
 """Time with a list after which rows that no record has used become a notice."""
 
-_Stamp: TypeAlias = tuple[int, ...] | None
+Stamp: TypeAlias = tuple[int, ...] | None
 """What tells versions of a file apart; None for a file that cannot be examined."""
 
 _log = structlog.get_logger(__name__)
@@ -70,9 +70,9 @@ class _Watched:
 
     def __init__(self, tag_list: TagListInUse, now: float) -> None:
         self.list = tag_list
-        self.seen: _Stamp = ()
+        self.seen: Stamp = ()
         """The version at the last look."""
-        self.judged: _Stamp = ()
+        self.judged: Stamp = ()
         """The version that was taken or refused last."""
         self.since = now
         """When the list in use was taken, in seconds."""
@@ -105,6 +105,8 @@ class TagWatch:
         self._judges_rows = judges_rows
         self._clock = clock
         self._watched = [_Watched(one, clock()) for one in lists]
+        self._changing = threading.Lock()
+        """Held during a look, and while other lists come."""
         self._report_due = clock()
         self._use_reported: list[tuple[int, int, bool]] = []
         self._counts: list[TagCounts] = []
@@ -114,6 +116,18 @@ class TagWatch:
     def start(self) -> None:
         """Start the thread, if there is a list."""
         if self._watched:
+            self.thread.start()
+
+    def watch(self, lists: Sequence[TagListInUse], use: Callable[[TagListInUse, TagList], None]) -> None:
+        """Look at these lists in place of the lists before; the mapping has changed, and another mapper uses them."""
+        with self._changing:
+            gone = [(one, kind, subject) for one in self._watched for kind, subject in one.told]
+            gone += [(one, "tag_list_refused", str(one.list.file)) for one in self._watched if one.refused]
+            self._watched = [_Watched(one, self._clock()) for one in lists]
+            self._use, self._counts, self._use_reported = use, [], []
+            for _, kind, subject in gone:
+                self._notices.over(kind, "", subject)
+        if self._watched and self.thread.ident is None and not self._stopping.is_set():
             self.thread.start()
 
     def close(self, timeout: float) -> None:
@@ -128,6 +142,10 @@ class TagWatch:
 
     def look(self) -> None:
         """Look at all files now, and at the use of the lists if it has changed."""
+        with self._changing:
+            self._look()
+
+    def _look(self) -> None:
         for watched in self._watched:
             self._look_at(watched)
         now = self._clock()
@@ -137,7 +155,7 @@ class TagWatch:
             self._between_records(self._report)
 
     def _look_at(self, watched: _Watched) -> None:
-        stamp = _stamp(watched.list.file)
+        stamp = stamp_of(watched.list.file)
         if stamp == watched.judged:
             watched.seen = stamp
             return
@@ -150,7 +168,7 @@ class TagWatch:
             watched.judged = stamp
             self._refuse(watched, error)
             return
-        if _stamp(watched.list.file) != stamp:
+        if stamp_of(watched.list.file) != stamp:
             return
         watched.judged = stamp
         watched.refused = False
@@ -193,7 +211,8 @@ class TagWatch:
             self.look()
 
 
-def _stamp(file: Path) -> _Stamp:
+def stamp_of(file: Path) -> Stamp:
+    """Returns what tells the versions of a file apart; of the file that a symbolic link leads to."""
     try:
         found = os.stat(file)  # noqa: PTH116 - of the file that a link leads to
     except OSError:

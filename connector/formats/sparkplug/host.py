@@ -75,6 +75,11 @@ class Host:
         self._lifecycle = Lifecycle(self._nodes, self._limits.max_values)
         self._topics: dict[str, Topic] = {}
 
+    def use_limits(self, limits: HostLimits) -> None:
+        """Use these limits from the next message on; what is remembered stays."""
+        self._limits = self._nodes.limits = limits
+        self._lifecycle.max_metrics = limits.max_values
+
     # -- for metrics and for the store ------------------------------------------------------------
 
     @property

@@ -27,7 +27,7 @@ class Lifecycle:
     def __init__(self, nodes: Nodes, max_metrics: int) -> None:
         """`max_metrics` is the most metrics of one birth."""
         self._nodes = nodes
-        self._max_metrics = max_metrics
+        self.max_metrics = max_metrics
         self.late_deaths = 0
         """The number of ignored deaths: another birth had already followed the session that the death ends."""
 
@@ -43,10 +43,10 @@ class Lifecycle:
         node_epoch = node.epoch(node.timeline, arrival_us)
         defined_before = node_epoch.table.definitions if topic.device and node_epoch and node_epoch.table else {}
         try:
-            births, defined = read_births(payload.metrics, defined_before, self._max_metrics)
+            births, defined = read_births(payload.metrics, defined_before, self.max_metrics)
         except TooManyMetricsError:
             raise PayloadError(
-                Reason.TOO_MANY_VALUES, f"a birth of more than {self._max_metrics} metrics (mapping.max_values)"
+                Reason.TOO_MANY_VALUES, f"a birth of more than {self.max_metrics} metrics (mapping.max_values)"
             ) from None
         session = node_epoch.from_us if topic.device and node_epoch else 0
         table = MetricTable(births, defined)

@@ -108,7 +108,7 @@ class Nodes:
 
         A timeline that cannot be read is left out and listed in `unreadable`.
         """
-        self._limits = limits
+        self.limits = limits
         self._nodes: dict[tuple[str, str], Node] = {}
         self._owners = 0
         self._metrics = 0
@@ -150,7 +150,7 @@ class Nodes:
         node = self._nodes.get((topic.group, topic.node))
         if node is None:
             node = Node()
-            if len(self._nodes) < self._limits.max_owners:
+            if len(self._nodes) < self.limits.max_owners:
                 self._nodes[topic.group, topic.node] = node  # to keep the sequence numbers of the node
         if arrival_us > node.replay_until_us:
             node.replay_until_us = 0
@@ -195,7 +195,7 @@ class Nodes:
                 return
             forget()
         if not self._fits(metrics, owner):
-            limits = self._limits
+            limits = self.limits
             raise PayloadError(
                 Reason.TOO_MANY_METRICS,
                 f"{self._owners} nodes and devices with {self._metrics} metrics are remembered; with {metrics} more "
@@ -231,9 +231,9 @@ class Nodes:
         timeline = self._timeline(owner)
         new = 0 if timeline is not None and timeline.epochs else 1
         return (
-            self._owners + new <= self._limits.max_owners
-            and len(self._nodes) <= self._limits.max_owners
-            and self._metrics + metrics <= self._limits.max_metrics
+            self._owners + new <= self.limits.max_owners
+            and len(self._nodes) <= self.limits.max_owners
+            and self._metrics + metrics <= self.limits.max_metrics
         )
 
     def _forget_past(self) -> None:

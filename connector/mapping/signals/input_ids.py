@@ -75,11 +75,7 @@ class Rename:
     origin: Origin
 
     def __str__(self) -> str:
-        return (
-            f"{self.origin} was input {self.before!r} and is {self.now!r} now, since the mapping has changed: a new "
-            f"signal, which is billed, without the history of the old one. If you did not intend this, let the mapping "
-            f"give the old input ID again."
-        )
+        return f"{self.origin} was input {self.before!r} and is {self.now!r} now"
 
 
 def legal_id(text: str) -> str:
@@ -112,9 +108,16 @@ class InputIds:
         claims: Mapping[str, Origin],
         wanted_today: Callable[[Origin], Collection[str]],
         most: int | None = None,
+        before: InputIds | None = None,
     ) -> None:
-        """At most `most` claims are made, with `CLAIM_BYTES` characters on average; None: the number is not bounded."""
-        self._claims = dict(claims)
+        """At most `most` claims are made, with `CLAIM_BYTES` characters on average; None: the number is not bounded.
+
+        The new object takes the place of `before`, in place of `claims`: the mapping has changed beside a running
+        connector.
+        """
+        if before is not None:
+            claims = before._claims
+        self._claims: dict[str, Origin] = dict(claims)
         self._most = most
         self._size = sum(map(_size, claims.values()))
         self._wanted_today = wanted_today
@@ -123,10 +126,10 @@ class InputIds:
         today. Each of them is looked at once, so that a new claim costs no more with many claims of earlier runs."""
         for input_id, origin in claims.items():
             self._earlier.setdefault(origin[:3], {}).setdefault(origin.record, deque()).append(input_id)
-        self.renames: list[Rename] = []
-        self.new_claims: list[tuple[str, Origin]] = []
+        self.renames: list[Rename] = [] if before is None else before.renames
+        self.new_claims: list[tuple[str, Origin]] = [] if before is None else before.new_claims
         """Claims since the caller last took them. The caller must store them before it sends their samples."""
-        self.collisions: list[Collision] = []
+        self.collisions: list[Collision] = [] if before is None else before.collisions
 
     def __len__(self) -> int:
         return len(self._claims)

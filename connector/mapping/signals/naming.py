@@ -54,15 +54,19 @@ class Naming:
         sources: Collection[str] | None,
         max_claims: int | None,
         integrations: Mapping[str, str] = MappingProxyType({}),
+        before: Naming | None = None,
     ) -> None:
-        """`integrations` has the name of each integration → the name in front of its input IDs."""
+        """`integrations` has the name of each integration → the name in front of its input IDs.
+
+        The new object takes the place of `before`, with its claims and states, and with what it has not given away yet.
+        """
         self._integrations = integrations
         self._plans = plans
         self._thinner = thinner
         self._sources = sources
-        self.ids = InputIds(claims, self._wanted_today, max_claims)
-        self.states = LearnedStates(states)
-        self.discovered: list[tuple[str, SignalMetadata]] = []
+        self.ids: InputIds = InputIds(claims, self._wanted_today, max_claims, None if before is None else before.ids)
+        self.states: LearnedStates = LearnedStates(states) if before is None else before.states
+        self.discovered: list[tuple[str, SignalMetadata]] = [] if before is None else before.discovered
         """(source, metadata) of signals with metadata by their rule that are new, or have a new state.
 
         The caller empties the list.
@@ -94,9 +98,7 @@ class Naming:
             return input_id
         if tags is not None:
             tags.note(plan, path, value, input_id)
-        thinning = value.thinning or rule.thinning
-        if thinning is not None:
-            self._thinner.add(input_id, thinning)
+        self._thinner.set(input_id, value.thinning or rule.thinning)
         self.discover(plan, path, input_id)
         return input_id
 

@@ -48,7 +48,7 @@ class SignalGuard:
 
         The greatest number of signals counts for each integration alone.
         """
-        self._settings = settings
+        self.settings = settings
         self._known = set(known)
         self._in = Counter(of_integration(input_id)[0] for input_id in self._known)
         """Integration → number of its signals that pass."""
@@ -114,8 +114,8 @@ class SignalGuard:
 
     def _ask(self, input_id: str) -> tuple[Reason, str] | None:
         """Decide about a new signal; returns the reason and the text of a refusal, or None if the signal is let in."""
-        most = self._settings.max_signals
-        on_new = self._settings.on_new
+        most = self.settings.max_signals
+        on_new = self.settings.on_new
         if on_new == "reject":
             return Reason.SIGNAL_REJECTED, f"{input_id!r} would be a new signal, and signals.on_new is reject"
         why = "signals.on_new is hold"

@@ -49,11 +49,21 @@ class Thinner:
         self.windows = False
         """Whether any signal is down-sampled."""
         self._last: dict[str, tuple[str, int, float]] = {}
+        self._of_before: set[str] = set()
+        """The signals whose thinning was set by a mapping that is not in use any more."""
 
-    def add(self, input_id: str, thinning: Thinning) -> None:
-        """Add a signal with thinning."""
-        self.how[input_id] = thinning
-        self.windows = self.windows or thinning.window_us > 0
+    def begin_anew(self) -> None:
+        """Let another mapping set the thinning of each signal, from the signal's next value on."""
+        self._of_before = set(self.how)
+
+    def set(self, input_id: str, thinning: Thinning | None) -> None:
+        """Set the thinning of a signal; None: this part of the mapping sets none."""
+        if input_id in self._of_before:
+            self._of_before.remove(input_id)
+            del self.how[input_id]
+        if thinning is not None:
+            self.how[input_id] = thinning
+            self.windows = self.windows or thinning.window_us > 0
 
     def thin(self, source: str, samples: list[Sample]) -> list[Sample]:
         """Returns the samples that pass, in their order."""

@@ -182,6 +182,8 @@ class Windows:
         signal = self._signals.get(input_id)
         if signal is None:
             signal = self._signals[input_id] = _Signal(how, done_us=self._done.get(input_id, -(2**62)))
+        elif signal.how is not how and signal.how != how:
+            self._change(input_id, signal, how, closed)
         start = time_us // how.window_us * how.window_us
         if start < signal.done_us:
             return False
@@ -202,6 +204,19 @@ class Windows:
                     break
                 self._close(input_id, signal, first, closed)
         return True
+
+    def _change(self, input_id: str, signal: _Signal, how: Thinning, closed: list[Closed]) -> None:
+        """Go on with another setting: close the open windows, and begin after them, at the window of the newest value.
+
+        No value of the old windows may make another value for the same time.
+        """
+        last = max(signal.open, default=None)
+        while signal.open:
+            self._close(input_id, signal, min(signal.open), closed)
+        signal.how = how
+        if last is not None:
+            signal.done_us = max(signal.newest_us // how.window_us * how.window_us, last + 1)
+            self._done[input_id] = signal.done_us
 
     def _close(self, input_id: str, signal: _Signal, start: int, closed: list[Closed]) -> None:
         window = signal.open.pop(start)

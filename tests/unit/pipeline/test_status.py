@@ -16,7 +16,7 @@ TIME = 1_790_000_000_000_000
 def status(notices: Notices) -> PipelineStatus:
     """Without the parts that are not asked."""
     parts: list[Any] = [None] * 6
-    return PipelineStatus({}, *parts[:4], {}, lambda: None, notices)
+    return PipelineStatus({}, *parts[:3], {}, lambda: None, notices)
 
 
 def overwrite(input_id: str, topic: str, after: float = 2.0) -> tuple[Overwrite, RecordLocation]:

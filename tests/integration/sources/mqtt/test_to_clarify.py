@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import subprocess
 from pathlib import Path
 
@@ -204,17 +202,3 @@ def test_pyclarify_reads_back_what_came_over_mqtt(sandbox: SandboxServer, tmp_pa
     assert rolled_up.series[f"{ids['plant/oven:t']}_avg"] == [829.5, 874.5]
     assert rolled_up.series[f"{ids['plant/oven:t']}_count"] == [60, 30]
     assert rolled_up.series[f"{ids['plant/oven:p']}_sum"] == [90, 45]
-
-
-def test_sighup_is_answered_in_the_log_and_ends_nothing(sandbox: SandboxServer, tmp_path: Path) -> None:
-    with Mosquitto() as broker, ConnectorProcess(
-        tmp_path, sandbox.credentials_path, source(broker, '"hup/+/value"'), FAST
-    ).start() as connector, Publisher(broker.port) as publisher:  # fmt: skip
-        for count in (1, 2):
-            os.kill(connector.pid, signal.SIGHUP)
-            wait_until(lambda n=count: connector.log().count("reload_not_supported") == n, 20, connector.log)  # type: ignore[misc]
-            publisher.publish(f"hup/{count}/value")
-            publisher.wait_acknowledged()
-            wait_until(lambda n=count: sandbox.count_samples() == n, 20, connector.log)  # type: ignore[misc]
-        assert "restart" in connector.log()
-        assert connector.stop() == 0

@@ -150,6 +150,11 @@ class Mosquitto(OwnBroker):
         told = re.findall(rf"(?: as|Client) {re.escape(client_id)} (\S+)", self.log())
         return bool(told) and told[-1].startswith("(")
 
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal, such as SIGHUP to let it read its passwords and certificates again."""
+        assert self._process is not None
+        self._process.send_signal(number)
+
     def reload(self, change: tuple[str, str]) -> None:
         """Replace a text of its configuration, where it stands first, and let it read the file again (SIGHUP)."""
         assert self._process is not None

@@ -24,8 +24,8 @@ from connector.state.files import open_private
 
 if TYPE_CHECKING:
     from connector.config.model import Config
+    from connector.observe.log_level import LogLevels
     from connector.runtime.connector import Connector
-    from connector.runtime.log_level import LogLevels
 
 _log = structlog.get_logger(__name__)
 
@@ -71,8 +71,8 @@ def _say_no_reload() -> None:
 
 def _run_workers(file: Path, loaded: Config, exposed: Sequence[Path], options: Sequence[str]) -> None:
     """Run a process with `options` for each worker, and serve the pages of all workers together."""
+    from connector.observe.log_level import LogLevels, log_level_files  # noqa: PLC0415
     from connector.observe.of_workers import serve_together  # noqa: PLC0415
-    from connector.runtime.log_level import LogLevels, log_level_files  # noqa: PLC0415
     from connector.runtime.requests import HandedOn  # noqa: PLC0415
     from connector.runtime.workers import PORT_FILE, Supervisor, worker_folder  # noqa: PLC0415
 
@@ -104,9 +104,9 @@ def _cannot_listen(loaded: Config, error: OSError) -> str:
 
 def _run(config: Path, loaded: Config, worker: int | None, exposed: Sequence[Path]) -> None:
     load_without_rich("httpx")
+    from connector.observe.log_level import LogLevels, log_level_files  # noqa: PLC0415
     from connector.observe.pages import serve  # noqa: PLC0415
     from connector.runtime.connector import Connector, calm_collector  # noqa: PLC0415 - only this command needs all
-    from connector.runtime.log_level import LogLevels, log_level_files  # noqa: PLC0415
 
     sources_in_all = len(loaded.sources)
     if worker is not None:

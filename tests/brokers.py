@@ -6,6 +6,8 @@ a Mosquitto in a container where Docker answers, and only then the embedded stan
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import os
 import re
 import shutil
@@ -54,6 +56,13 @@ def need_mosquitto() -> str:
             pytest.fail("REQUIRE_REAL=1, but there is no mosquitto on this machine")
         pytest.skip("needs a Mosquitto on this machine that it may kill (Debian: apt-get install mosquitto)")
     return program
+
+
+def password_line(user: str, password: str) -> str:
+    """A line of Mosquitto's password file."""
+    salt = os.urandom(12)
+    digest = hashlib.pbkdf2_hmac("sha512", password.encode(), salt, 101)
+    return f"{user}:$7$101${base64.b64encode(salt).decode()}${base64.b64encode(digest).decode()}\n"
 
 
 class OwnBroker:

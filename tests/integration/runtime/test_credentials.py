@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import os
 import signal
 import sqlite3
@@ -13,7 +11,7 @@ from pathlib import Path
 
 import trustme
 
-from tests.brokers import Mosquitto
+from tests.brokers import Mosquitto, password_line
 from tests.connector_process import ConnectorProcess
 from tests.ports import free_port
 from tests.publisher import Publisher
@@ -50,10 +48,7 @@ class Rotated:
         """Give the broker another password and another certificate, of another authority."""
         self.authority, self.secret = trustme.CA(), fresh("mqtt-password")
         issued = self.authority.issue_cert("localhost")
-        salt = os.urandom(12)
-        digest = hashlib.pbkdf2_hmac("sha512", self.secret.encode(), salt, 101)
-        entry = f"u:$7$101${base64.b64encode(salt).decode()}${base64.b64encode(digest).decode()}\n"
-        (self.broker.folder / "passwords").write_text(entry)
+        (self.broker.folder / "passwords").write_text(password_line("u", self.secret))
         issued.private_key_pem.write_to_path(self.broker.folder / "server.key")
         issued.cert_chain_pems[0].write_to_path(self.broker.folder / "server.pem")
 

@@ -28,6 +28,10 @@ from confluent_kafka.admin import (
 )
 from structlog.testing import capture_logs
 
+from connector.conformance.dead_letters import a_letter
+from connector.dead_letters.kafka_store import KafkaLetters
+from connector.dead_letters.section import KafkaLettersSection
+from connector.dead_letters.store import DeadLettersError
 from connector.ledger.account import Commit, Counts, Tally
 from connector.ledger.source_file import SourceFile
 from connector.settings import Referenced
@@ -43,7 +47,7 @@ from tests.kafka_brokers import Kafka, need_java
 from tests.kafka_security import PASSWORD, USER
 from tests.ports import free_port
 from tests.scripted import Clock, ScriptedHandover
-from tests.secrets_used import fresh
+from tests.secrets_used import WRONG, fresh
 from tests.waiting import wait_until
 
 PROTOCOLS = ["classic", "consumer"]
@@ -438,21 +442,66 @@ def test_a_password_that_changes_is_read_again_and_the_member_stays(
     password = Referenced.of(PASSWORD, "sasl.password", file.read_text)
     sasl = {"mechanism": "SCRAM-SHA-256", "username": USER, "password": password}
     member = drive(kafka.security.bootstrap("SASL_PLAINTEXT"), [topic], sasl=sasl)
-    produce(kafka.bootstrap, topic, [b"1"])
-    member.until(lambda: member.read == 1 and not member.source.problems(), seconds=1)
+    sent, done = 0, threading.Event()
+
+    def load() -> None:
+        nonlocal sent
+        while not done.is_set():
+            produce(kafka.bootstrap, topic, [b"1"] * 10)
+            sent += 10
+
+    thread = threading.Thread(target=load)
+    thread.start()
+    member.until(lambda: member.read > 10 and not member.source.problems(), seconds=1)
     other = fresh("kafka-password")
     scram = ScramCredentialInfo(ScramMechanism.SCRAM_SHA_256, 4096)
     altered = UserScramCredentialUpsertion(USER, scram, other.encode())
     kafka.admin().alter_user_scram_credentials([altered])[USER].result(20)
     member.until_said("check the log-in", "read again before the next try", seconds=1)  # it logs in again every 2 s
-    produce(kafka.bootstrap, topic, [b"2", b"3"])
     with capture_logs() as log:
         file.write_text(other)
-        member.until(lambda: member.read == 3 and not member.source.problems(), seconds=1)
+        before = sent
+        member.until(lambda: member.read > before and not member.source.problems(), seconds=1)
+    done.set()
+    thread.join()
+    member.until(lambda: member.read == sent, seconds=1)
     reloaded = [line for line in log if line["event"] == "credentials_reloaded"]
     assert [(line["source"], line["settings"]) for line in reloaded] == [("kafka", ["sasl.password"])]
     assert other not in str(log)
     assert len(member.consumers) == 1
+
+
+def test_a_store_of_dead_letters_logs_in_with_the_mended_password(kafka: Kafka, topic: str, tmp_path: Path) -> None:
+    assert kafka.security
+    rule(kafka, TOPIC, topic, AclOperation.WRITE)
+    file = tmp_path / "password"
+    file.write_text(WRONG)
+    password = Referenced.of(WRONG, "dead_letters.sasl.password", file.read_text)
+    store = KafkaLetters(
+        KafkaLettersSection.model_validate(
+            {
+                "type": "kafka",
+                "bootstrap_servers": kafka.security.bootstrap("SASL_PLAINTEXT"),
+                "security": "plaintext",
+                "topic": topic,
+                "timeout": "1s",
+                "sasl": {"mechanism": "SCRAM-SHA-512", "username": USER, "password": password},
+            }
+        )
+    )
+
+    def added() -> bool:
+        try:
+            store.add([a_letter(1)])
+        except DeadLettersError:
+            return False
+        return True
+
+    assert not added()
+    file.write_text(PASSWORD)
+    wait_until(added, 60, lambda: str(store.problems()))
+    assert not store.problems()
+    store.close()
 
 
 def test_a_certificate_that_changes_gets_another_consumer_as_soon_as_its_files_fit_together(

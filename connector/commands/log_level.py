@@ -12,7 +12,7 @@ import click
 from connector.commands.configuration import CONFIG
 from connector.config.observe import LogFormat, LogLevel
 from connector.config.read import load_config
-from connector.runtime.log_level import LogLevelAnswer, LogLevelRequest, log_level_files
+from connector.observe.log_level import LogLevelAnswer, LogLevelRequest, log_level_files
 from connector.runtime.workers import worker_folder
 from connector.settings import seconds
 from connector.terminal.text import say
@@ -28,7 +28,7 @@ _FORMATS: Final = click.Choice(get_args(LogFormat))
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
-class _Duration(click.ParamType):
+class _Duration(click.ParamType[float]):
     name = "duration"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:

@@ -25,8 +25,8 @@ from connector.state.files import open_private
 
 if TYPE_CHECKING:
     from connector.config.model import Config
+    from connector.observe.log_level import LogLevels
     from connector.runtime.connector import Connector
-    from connector.runtime.log_level import LogLevels
     from connector.runtime.reload import Changes
     from connector.runtime.reloads import FileWatch, Reloads
 
@@ -94,9 +94,9 @@ def _warn(exposed: Sequence[Path]) -> None:
 
 def _run_workers(file: _File, loaded: Config, exposed: Sequence[Path], options: Sequence[str]) -> None:
     """Run a process with `options` for each worker, and serve the pages of all workers together."""
+    from connector.observe.log_level import LogLevels, log_level_files  # noqa: PLC0415
     from connector.observe.of_workers import serve_together  # noqa: PLC0415
     from connector.pipeline.notices import Notices  # noqa: PLC0415
-    from connector.runtime.log_level import LogLevels, log_level_files  # noqa: PLC0415
     from connector.runtime.reloads import Reloads, WorkersReload, reload_files  # noqa: PLC0415
     from connector.runtime.requests import HandedOn  # noqa: PLC0415
     from connector.runtime.workers import PORT_FILE, Supervisor, worker_folder  # noqa: PLC0415
@@ -155,9 +155,9 @@ def _cannot_listen(loaded: Config, error: OSError) -> str:
 
 def _run(file: _File, loaded: Config, worker: int | None, exposed: Sequence[Path]) -> None:
     load_without_rich("httpx")
+    from connector.observe.log_level import LogLevels, log_level_files  # noqa: PLC0415
     from connector.observe.pages import serve  # noqa: PLC0415
     from connector.runtime.connector import Connector, calm_collector  # noqa: PLC0415 - only this command needs all
-    from connector.runtime.log_level import LogLevels, log_level_files  # noqa: PLC0415
     from connector.runtime.reload import apply  # noqa: PLC0415
     from connector.runtime.reloads import Reloads, reload_files  # noqa: PLC0415
 

@@ -9,7 +9,7 @@ from typing import Annotated, Final, Literal
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
 from connector.config.address import DEFAULT_LISTEN, LISTEN, UNIX, Address, usable_address
-from connector.settings import Seconds, Section
+from connector.settings import Seconds, Secret, Section
 
 _TOKEN: Final = re.compile(r"[!-~]([ -~]*[!-~])?")
 """Text that a header can carry unchanged."""
@@ -33,7 +33,7 @@ class PagesTlsSection(Section):
         "within ten seconds, without a restart."
     )
     key_file: Path = Field(description="PEM file of the certificate's private key.")
-    key_password: SecretStr | None = Field(default=None, description="Password of the private key.")
+    key_password: Secret | None = Field(default=None, description="Password of the private key.")
 
 
 class ObserveSection(Section):

@@ -18,6 +18,7 @@ from connector.brokers.mqtt import REMEDIES
 from connector.ledger.account import Commit
 from connector.ledger.source_file import SourceFile
 from connector.records import Chunk
+from connector.settings import CredentialsInUse
 from connector.sources.journal.disk import DiskJournal
 from connector.sources.journal.journal import Batch, Journal
 from connector.sources.journal.memory import MemoryJournal
@@ -38,6 +39,8 @@ from connector.threads.watched import STILL_SECONDS, WatchedThread, moves
 _FIRST_DELAY: Final = 0.5
 _LAST_DELAY: Final = 30.0
 _STEADY_SECONDS: Final = 30.0
+_LOOK_SECONDS: Final = 2.0
+"""Seconds between two looks at the files of the log-in, while there is no connection."""
 """A connection that lasted this long was a good one: the next delay starts small again."""
 _SILENT_PAUSE: Final = 120.0
 _MOST_LINGER: Final = 0.05
@@ -68,6 +71,7 @@ class MqttSource(Source):
     ) -> None:
         self.name = settings.name
         self._settings = settings
+        self._credentials = CredentialsInUse(settings, source=settings.name)
         self._journal = journal
         self._message_bytes = message_bytes
         self._clock = clock
@@ -261,10 +265,18 @@ class MqttSource(Source):
             say("mqtt_disconnected", source=self.name, reason=end.message, next_try_in_seconds=round(pause, 2))
             delay = min(delay * 2, _LAST_DELAY)
             moves(STILL_SECONDS + pause)
-            self._draining.wait(pause)
+            self._pause(pause)
+
+    def _pause(self, seconds: float) -> None:
+        """Wait for the next try, which comes at once if a person mends the log-in or a certificate."""
+        while seconds > 0 and not self._draining.wait(min(seconds, _LOOK_SECONDS)):
+            seconds -= _LOOK_SECONDS
+            if self._credentials.renewed():
+                return
 
     def _one_connection(self) -> End:
         self._connections += 1
+        self._credentials.renewed()
         try:
             connection = Connection(
                 self._settings,

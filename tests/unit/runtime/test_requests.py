@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import structlog
 
+from connector.observe.log_level import LogLevelAnswer, LogLevelRequest, LogLevels, log_level_files
 from connector.observe.logs import configure_logs
-from connector.runtime.log_level import LogLevelAnswer, LogLevelRequest, LogLevels, log_level_files
 from connector.runtime.requests import HandedOn
 
 
@@ -22,10 +22,10 @@ def test_an_answer_is_for_its_asker_alone(tmp_path: Path) -> None:
     assert connector.asked() is None, "a request is taken once"
     two.ask(LogLevelRequest("error"))
     connector.tell(LogLevelAnswer("info"))  # late, to the first
-    assert (one.told(), two.told()) == (LogLevelAnswer("info"), None)
+    assert (one.told(), two.told()) == (LogLevelAnswer("info", []), None)
     assert connector.asked() == LogLevelRequest("error")
     connector.tell(LogLevelAnswer("warning"))
-    assert (one.told(), two.told()) == (None, LogLevelAnswer("warning"))
+    assert (one.told(), two.told()) == (None, LogLevelAnswer("warning", []))
 
 
 def test_the_files_are_for_their_owner_and_those_of_an_earlier_run_are_removed(tmp_path: Path) -> None:
@@ -80,7 +80,7 @@ def test_the_level_changes_for_a_time(tmp_path: Path, said: Callable[[], list[st
     levels = LogLevels(log_level_files(tmp_path), "info", clock=clock)
     asker.ask(LogLevelRequest("debug", 600))
     levels.look()
-    assert asker.told() == LogLevelAnswer("info")
+    assert asker.told() == LogLevelAnswer("info", [])
     assert said() == ["debug", "info", "warning", "error"]
     clock.now += 599
     levels.look()

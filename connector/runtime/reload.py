@@ -28,6 +28,7 @@ import structlog
 from pydantic import BaseModel
 
 from connector import ConnectorError
+from connector.mapping.section import MappingSection
 from connector.runtime.assembly import ReadMapping, fingerprint, message_bytes, open_source
 from connector.sources.section import SourceSection
 from connector.sources.source import LeavingSource, Source, UnsureSource
@@ -129,6 +130,8 @@ def compare(before: Config, after: Config, known: tuple[object, ...] | None = No
 
 def _differences(before: object, after: object, at: str = "") -> Iterator[str]:
     """Yields the places at which two sections differ."""
+    if isinstance(before, MappingSection) and isinstance(after, MappingSection):  # its rules are more than settings
+        before, after = before.model_dump(mode="json"), after.model_dump(mode="json")
     if before == after:
         return
     if (isinstance(before, BaseModel) and type(before) is type(after)) or (

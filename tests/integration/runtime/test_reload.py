@@ -124,3 +124,63 @@ def test_a_changed_mapping_counts_from_the_next_record_on_and_the_session_stays(
         assert mosquitto.log().count("as map-client (") == 1, "the session was never left"
         assert connector.stop() == 0
         assert connector.ledger()[1]["balanced"]
+
+
+def connects(broker: Mosquitto, client_id: str) -> int:
+    return broker.log().count(f" as {client_id} (")
+
+
+def test_sources_come_change_and_go_as_the_file_says_and_no_other_one_is_touched(
+    mosquitto: Mosquitto, sandbox: SandboxServer, tmp_path: Path
+) -> None:
+    with ConnectorProcess(
+        tmp_path,
+        sandbox.credentials_path,
+        "".join(source(mosquitto, name, f'"{name}/#"') for name in ("stays", "goes", "changes")),
+        FAST + rules("all") + "reload: watch\n",
+    ).start() as connector, Publisher(mosquitto.port, seed=12) as publisher:  # fmt: skip
+        plant = Reloaded(connector, sandbox)
+
+        def publish(*names: str) -> None:
+            for n in range(200):
+                for name in names:
+                    publisher.publish(f"{name}/{n % 10}")
+
+        publish("stays", "goes", "changes")
+        publisher.wait_acknowledged()
+        plant.change(
+            (source(mosquitto, "goes", '"goes/#"'), source(mosquitto, "comes", '"comes/#"')),
+            ('"changes/#"', '"changes/#", "more/#"'),
+            asked=False,
+        )
+        publish("stays", "changes")
+        said = plant.wait("reloaded", 1)
+        assert "sources_added=['comes'] sources_changed=['changes'] sources_removed=['goes']" in said
+        assert "sources_unchanged=1 why='the file has changed'" in said
+        assert "settings=['sources.goes', 'sources.changes.topics', 'sources.comes']" in said
+        assert "messages_left=0" in plant.wait("source_removed", 1)
+        wait_until(lambda: mosquitto.has("comes-client") and connector.readiness()[0] == 200, 60, connector.log)
+        publish("stays", "changes", "more", "comes")
+        plant.arrived(publisher, ["all"])
+        assert [connects(mosquitto, f"{name}-client") for name in ("stays", "goes", "changes", "comes")] == [1, 1, 2, 1]
+        assert not mosquitto.has("goes-client")
+        metrics = connector.metrics()
+        assert 'clarify_connector_mqtt_connected{source="comes"}' in metrics
+        assert 'clarify_connector_mqtt_connected{source="goes"}' not in metrics
+
+        sandbox.stop()  # what a removed source cannot send stays in its file, and comes when the source is back
+        publisher.publish("comes/0")
+        publisher.publish("stays/0")
+        publisher.wait_acknowledged()
+        wait_until(lambda: len(connector.circuits()) > 0, 60, connector.log)
+        there = source(mosquitto, "comes", '"comes/#"')
+        plant.change((there, ""), ("max_delay: 200ms", "max_delay: 200ms\n  flush_timeout: 0s"), asked=False)
+        assert "delivery.flush_timeout: a running connector cannot change this" in plant.wait("reload_refused", 1)
+        plant.change(("\n  flush_timeout: 0s", ""), ('"stays/#"', '"stays/#", "again/#"'), asked=False)
+        assert "messages_left=1" in plant.wait("source_removed", 2)
+        plant.change(("sources:\n", f"sources:\n{there}"), asked=False)
+        plant.wait("source_added", 2)
+        sandbox.start()
+        plant.arrived(publisher, ["all"])
+        assert connector.stop() == 0
+        assert connector.ledger()[1]["balanced"]

@@ -1,0 +1,89 @@
+"""What a new configuration changes, and what a running connector cannot change."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from connector.config.model import Config
+from connector.config.read import load_config
+from connector.runtime.reload import ReloadRefusedError, compare
+
+CONFIG = """
+clarify: {credentials: c.json}
+sources:
+  - {type: mqtt, name: a, url: "mqtt://localhost", topics: ["a/#"], username: u, password: "${SECRET}"}
+  - {type: kafka, name: b, bootstrap_servers: "localhost:9092", topics: [t], group_id: g}
+mapping:
+  rules: [{topic: "a/#", input: "{topic}"}]
+signals: {max: 10}
+dead_letters: {type: sqlite}
+"""
+ENVIRONMENT = {"SECRET": "one-secret-text"}  # read from here, not from the machine
+
+
+def loaded(tmp_path: Path, *changes: tuple[str, str], environment: dict[str, str] | None = None) -> Config:
+    text = CONFIG
+    for before, after in changes:
+        assert before in text
+        text = text.replace(before, after)
+    file = tmp_path / "connector.yaml"
+    file.write_text(text)
+    return load_config(file, environment or ENVIRONMENT)
+
+
+@pytest.mark.parametrize("example", sorted(Path("config").glob("*.yaml")), ids=lambda path: path.stem)
+def test_a_file_that_did_not_change_changes_nothing(example: Path) -> None:
+    environment = dict.fromkeys(
+        ("MQTT_PASSWORD", "KAFKA_PASSWORD", "REGISTRY_PASSWORD", "OBSERVE_TOKEN", "PLANT_PASSWORD"), "x"
+    )
+    before, after = (load_config(example, environment, without_secrets=True) for _ in range(2))
+    changes = compare(before, after)
+    assert not changes
+    assert (changes.settings, changes.changed, changes.mapping) == ([], [], False)
+    assert changes.unchanged == len(before.sources)
+
+
+def test_each_difference_has_its_place_and_no_value(tmp_path: Path) -> None:
+    changes = compare(
+        loaded(tmp_path),
+        loaded(
+            tmp_path,
+            ('topics: ["a/#"]', 'topics: ["c/#"]'),
+            ("max: 10", "max: 20"),
+            ('input: "{topic}"', 'input: "x/{topic}"'),
+            ("{type: kafka, name: b", "{type: kafka, name: new"),
+            ("dead_letters:", "observe: {log_level: debug, loss_warning: 2h}\ndead_letters:"),
+            environment={"SECRET": "two-secret-text"},
+        ),
+    )
+    assert changes.settings == [
+        "sources.a.password", "sources.a.topics", "sources.b", "sources.new", "mapping.rules", "signals.max",
+        "observe.loss_warning", "observe.log_level",
+    ]  # fmt: skip
+    assert [[one.name for one in some] for some in (changes.added, changes.removed, changes.changed)] == [
+        ["new"], ["b"], ["a"],
+    ]  # fmt: skip
+    assert (changes.unchanged, changes.mapping) == (0, True)
+    assert "secret" not in str(changes.as_fields()) + str(changes.lines())
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (("c.json", "d.json"), "clarify.credentials"),
+        (("signals: {max: 10}", "signals: {}"), "signals (limits"),
+        (("dead_letters: {type: sqlite}", "dead_letters: {type: file}"), "dead_letters"),
+        (("signals:", "workers: 2\nsignals:"), "workers"),
+        (("signals:", "state_dir: other\nsignals:"), "state_dir"),
+        (("signals:", "observe: {listen: null}\nsignals:"), "observe.listen"),
+        (("signals:", "delivery: {max_delay: 3s}\nsignals:"), "delivery.max_delay"),
+        (("mapping:\n", "mapping:\n  max_payload: 32MiB\n"), "mapping.max_payload"),
+    ],
+)
+def test_a_change_that_needs_a_restart_refuses_everything(tmp_path: Path, change: tuple[str, str], named: str) -> None:
+    with pytest.raises(ReloadRefusedError) as caught:
+        compare(loaded(tmp_path), loaded(tmp_path, change, ('topics: ["a/#"]', 'topics: ["c/#"]')))
+    assert str(caught.value).startswith(named)
+    assert "restart the connector" in str(caught.value)

@@ -19,7 +19,7 @@ from connector.commands.configuration import CONFIG
 from connector.commands.exposed import exposed_files
 from connector.commands.log_level import log_options, with_log
 from connector.commands.without_rich import load_without_rich
-from connector.config.read import config_files, load_config
+from connector.config.read import ConfigFiles, load_config
 from connector.observe.logs import configure_logs
 from connector.state.files import open_private
 
@@ -49,7 +49,7 @@ def run(config: Path, worker: int | None, log_level: str | None, log_format: str
     signal.signal(signal.SIGHUP, hangups)
     from connector.runtime.reloads import FileWatch  # noqa: PLC0415 - after the signal, which would end the process
 
-    watch = FileWatch(lambda: config_files(config))  # before the file is read
+    watch = FileWatch(ConfigFiles(config))  # before the file is read
     file = _File(config, lambda: with_log(load_config(config), log_level, log_format), watch, hangups)
     loaded = file.load()
     exposed = exposed_files(config, loaded)

@@ -60,6 +60,13 @@ class Config(Section):
         "starts at the configuration file.",
     )
     observe: ObserveSection = Field(default=ObserveSection(), description="Health, metrics and logs.")
+    include: str | list[str] = Field(
+        default=[],
+        description="Files whose `mapping.rules` and `sources` come after those of this file, such as "
+        "`mapping.d/*.yaml`: in the order of this list, and of the file names. Paths start at this file, also those in "
+        "the included files. Anchors count in their own file.",
+        examples=["mapping.d/*.yaml"],
+    )
     reload: Literal["signal", "watch"] = Field(
         default="signal",
         description="When a running connector uses a changed file: `signal`: on SIGHUP, and by `clarify-connector "

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import difflib
+import glob
 import os
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -16,6 +18,7 @@ from ruamel.yaml.comments import CommentedMap, CommentedSeq
 
 from connector import ConnectorError
 from connector.config.observe import ObserveSection
+from connector.config.places import ConfigProblem, Path_, Places, dotted, line_of, without_own_keys
 from connector.formats.text.bounded_yaml import BoundedYamlError, read_yaml
 from connector.settings import STDIN, Catalogue, Referenced, UnreadableError, at_home
 from connector.terminal.text import shown
@@ -40,17 +43,6 @@ _ELSEWHERE: Final = ("clarify", "sources", "state_dir", "observe", "dead_letters
 _UNSET: Final = "unset"
 """Replaces the value of an environment variable or a secret file that is not needed."""
 
-Path_ = tuple[str | int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class ConfigProblem:
-    """One mistake in a configuration file."""
-
-    line: int | None
-    field: str
-    message: str
-
 
 class ConfigError(ConnectorError):
     """The configuration cannot be used. The text of the error is for the person who wrote the file."""
@@ -60,7 +52,8 @@ class ConfigError(ConnectorError):
         self.lines = []
         """Return one line for each problem; no name in the file can add a line."""
         for problem in problems:
-            where = f"{file}:{problem.line}" if problem.line else str(file)
+            named = problem.file or file
+            where = f"{named}:{problem.line}" if problem.line else str(named)
             self.lines.append(
                 shown(
                     f"{where}: {problem.field}: {problem.message}" if problem.field else f"{where}: {problem.message}"
@@ -78,11 +71,11 @@ def load_config(file: Path, environment: Mapping[str, str] | None = None, *, wit
     from connector.config.model import Config  # noqa: PLC0415 - all sections and their libraries
     from connector.mapping.presets import PresetError  # noqa: PLC0415 - as above
 
-    document = _read(file)
+    places = _read_whole(file)
     problems: list[ConfigProblem] = []
     folder = folder_of(file)
-    expansion = _Expansion(document, folder, os.environ if environment is None else environment, problems)
-    plain = expansion.of(document)
+    expansion = _Expansion(places, folder, os.environ if environment is None else environment, problems)
+    plain = expansion.of(without_own_keys(places.document))
     missing = [problem for problem in problems if without_secrets and problem.field.startswith(_ELSEWHERE)]
     if len(missing) < len(problems):
         raise ConfigError(file, problems)
@@ -90,16 +83,66 @@ def load_config(file: Path, environment: Mapping[str, str] | None = None, *, wit
         config: Config = _anchored(Config.model_validate(plain, context={"presets": _presets(plain, folder)}), folder)
     except PresetError as error:
         at = ("mapping", error.field)
-        raise ConfigError(file, [*missing, ConfigProblem(_line(document, at), _dotted(at), str(error))]) from None
+        raise ConfigError(file, [*missing, places.problem(at, str(error))]) from None
     except ValidationError as error:
-        found = [_problem(document, item, expansion.filled) for item in error.errors()]
+        found = [_problem(places, item, expansion.filled) for item in error.errors()]
         raise ConfigError(file, missing + _merged(found)) from None
     return config
 
 
-def config_files(file: Path) -> list[Path]:
-    """Return the files that a configuration consists of, to notice their changes."""
-    return [file]
+class ConfigFiles:
+    """The files that a configuration consists of, to notice their changes."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._read: tuple[int, ...] = ()
+        """What tells the version of the file apart whose patterns are known."""
+        self._patterns: list[str] = []
+
+    def __call__(self) -> list[Path]:
+        """Return the file and all files that it includes now. A file that cannot be read includes what it did before.
+
+        The file is read only if it has changed.
+        """
+        with suppress(OSError, BoundedYamlError):
+            found = self._file.stat()
+            version = found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+            if version != self._read:
+                self._read = version
+                document = read_yaml(self._file)
+                self._patterns = _patterns(document) if isinstance(document, CommentedMap) else []
+        return [self._file, *(path for pattern in self._patterns for path in _matching(self._file, pattern))]
+
+
+def _read_whole(file: Path) -> Places:
+    """Return the document of a configuration with all that it includes. Raises `ConfigError`."""
+    places = Places(_read(file))
+    read = {file.resolve()}
+    for number, pattern in enumerate(_patterns(places.document)):
+        found = [path for path in _matching(file, pattern) if path.resolve() not in read]
+        if not found:
+            at = ("include",) if isinstance(places.document["include"], str) else ("include", number)
+            problem = places.problem(
+                at, "no file has this name; a * stands for any text, and the path starts at this file"
+            )
+            raise ConfigError(file, [problem])
+        for path in found:
+            read.add(path.resolve())
+            if wrong := places.include(path, _read(path, "an included file has mapping.rules, sources, or both")):
+                raise ConfigError(path, [wrong])
+    return places
+
+
+def _patterns(document: CommentedMap) -> list[str]:
+    """Return the patterns of `include`; whatever else stands there is reported when the configuration is checked."""
+    said = document.get("include")
+    return [one for one in (said if isinstance(said, CommentedSeq) else [said]) if isinstance(one, str)]
+
+
+def _matching(file: Path, pattern: str) -> list[Path]:
+    """Return the files that a pattern names, in the order of their names."""
+    found = map(Path, glob.glob(str(folder_of(file) / at_home(pattern))))  # noqa: PTH207 - for absolute patterns, too
+    return sorted((path for path in found if path.is_file()), key=lambda path: (path.name, path))
 
 
 def folder_of(file: Path) -> Path:
@@ -122,7 +165,7 @@ def load_observe(file: Path) -> ObserveSection:
     document = _read(file)
     folder = folder_of(file)
     problems: list[ConfigProblem] = []
-    plain = _Expansion(document, folder, os.environ, problems).of(document.get("observe", {}), ("observe",))
+    plain = _Expansion(Places(document), folder, os.environ, problems).of(document.get("observe", {}), ("observe",))
     if problems:
         raise ConfigError(file, problems)
     try:
@@ -152,7 +195,7 @@ def _presets(plain: Any, folder: Path) -> Presets:
 
 def secret_files(file: Path) -> list[Path]:
     """Return the files that a configuration names as `${file:PATH}`, which hold secrets. Raises `ConfigError`."""
-    found = _REFERENCE.findall("\n".join(_strings(_read(file))))
+    found = _REFERENCE.findall("\n".join(_strings(_read_whole(file).document)))
     return [folder_of(file) / at_home(name.removeprefix("file:")) for name in found if name.startswith("file:")]
 
 
@@ -166,12 +209,12 @@ def _strings(node: Any) -> Iterator[str]:
 
 def rule_lines(file: Path) -> list[int]:
     """Return the line on which each rule of the mapping begins. Raises `ConfigError`."""
-    document = _read(file)
-    mapping = document.get("mapping")
+    places = _read_whole(file)
+    mapping = places.document.get("mapping")
     rules = mapping.get("rules") if isinstance(mapping, CommentedMap) else None
     if not isinstance(rules, CommentedSeq):
         return []
-    return [_line(document, ("mapping", "rules", number)) or 1 for number in range(len(rules))]
+    return [places.line(("mapping", "rules", number)) or 1 for number in range(len(rules))]
 
 
 def load_yaml(file: Path, what: str) -> CommentedMap:
@@ -181,7 +224,7 @@ def load_yaml(file: Path, what: str) -> CommentedMap:
 
 def line_in(document: CommentedMap, *at: str | int) -> int:
     """Return the line on which the part of a document at this place begins."""
-    return _line(document, at) or 1
+    return line_of(document, at) or 1
 
 
 def _read(
@@ -204,9 +247,9 @@ class _Expansion:
     """Turns the document into plain values with every `${…}` replaced; notes failures in `problems`."""
 
     def __init__(
-        self, document: CommentedMap, folder: Path, environment: Mapping[str, str], problems: list[ConfigProblem]
+        self, places: Places, folder: Path, environment: Mapping[str, str], problems: list[ConfigProblem]
     ) -> None:
-        self._document = document
+        self._places = places
         self._folder = folder
         self._environment = environment
         self._problems = problems
@@ -228,7 +271,7 @@ class _Expansion:
             try:
                 value = self._referenced(found[1])
             except UnreadableError as error:
-                self._problems.append(ConfigProblem(_line(self._document, at), _dotted(at), str(error)))
+                self._problems.append(self._places.problem(at, str(error)))
                 return _UNSET
             values.append(value)
             return value
@@ -238,7 +281,7 @@ class _Expansion:
         if not values:
             return text
         self.filled.update(values, [text])
-        return Referenced.of(text, _dotted(at), lambda: _REFERENCE.sub(self._again, str(node)))
+        return Referenced.of(text, dotted(at), lambda: _REFERENCE.sub(self._again, str(node)))
 
     def _again(self, found: re.Match[str]) -> str:
         if found[0] == "$$":
@@ -281,15 +324,15 @@ def _content(path: Path) -> str:
 
 def _merged(problems: list[ConfigProblem]) -> list[ConfigProblem]:
     """Return the problems with one problem for each place: pydantic reports a mistake once for each type of a union."""
-    merged: dict[tuple[int | None, str], ConfigProblem] = {}
+    merged: dict[tuple[Path | None, int | None, str], ConfigProblem] = {}
     for problem in problems:
-        at = (problem.line, problem.field)
+        at = (problem.file, problem.line, problem.field)
         known = merged.get(at)
         merged[at] = replace(known, message=f"{known.message}; or: {problem.message}") if known else problem
     return list(merged.values())
 
 
-def _problem(document: CommentedMap, item: Any, filled: set[str]) -> ConfigProblem:
+def _problem(places: Places, item: Any, filled: set[str]) -> ConfigProblem:
     """Return the problem that pydantic found, with the place in the file, and without any value that may be a secret.
 
     A secret may be in any field: by mistake, or behind a mistyped name. So a text is shown only if the text is a
@@ -324,14 +367,14 @@ def _problem(document: CommentedMap, item: Any, filled: set[str]) -> ConfigProbl
     elif kind == "missing":
         message = "is required but missing"
     elif kind == "value_error" and at[:1] in ((), ("mapping",)):
-        at, message = _deeper(document, at, message)
+        at, message = _deeper(places.document, at, message)
     elif kind.startswith(("greater_than", "less_than")):
-        message += _unit(document, at)
+        message += _unit(places.document, at)
     elif kind in ("model_type", "model_attributes_type", "dict_type"):
         message = "must be a section: settings, each with a name and a value"
     if kind == "value_error":  # other texts are pydantic's, which quote no value
         message = _without_values(message, item["input"], filled, is_pattern=at[:1] == ("mapping",) or "topics" in at)
-    return ConfigProblem(_line(document, at), _dotted(at), message)
+    return places.problem(at, message)
 
 
 def _unit(document: CommentedMap, at: Path_) -> str:
@@ -432,30 +475,6 @@ def _resolved(node: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
     while "$ref" in node:
         node = schema["$defs"][node["$ref"].rpartition("/")[2]]
     return node
-
-
-def _line(document: CommentedMap, at: Path_) -> int | None:
-    """Return the line of the deepest part of the path that the file has."""
-    node: Any = document
-    line: int | None = None
-    for part in at:
-        try:
-            if isinstance(node, CommentedMap):
-                line = node.lc.key(part)[0] + 1
-            elif isinstance(node, CommentedSeq) and isinstance(part, int):
-                line = node.lc.item(part)[0] + 1
-            node = node[part]
-        except (KeyError, IndexError, TypeError):
-            break
-    return line
-
-
-def _dotted(at: Path_) -> str:
-    text = ""
-    for part in at:
-        name = f'"{part}"' if "." in str(part) else str(part)
-        text += f"[{part}]" if isinstance(part, int) else f".{name}" if text else name
-    return text
 
 
 def _anchored(section: Any, folder: Path) -> Any:

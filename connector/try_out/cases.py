@@ -13,7 +13,8 @@ from typing import Annotated, Any, Final
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from ruamel.yaml.comments import CommentedMap
 
-from connector.config.read import ConfigError, ConfigProblem, line_in, load_yaml
+from connector.config.places import ConfigProblem
+from connector.config.read import ConfigError, line_in, load_yaml
 from connector.formats.catalogue import known_reasons
 from connector.mapping.time.times import parse_time
 from connector.records import Reason

@@ -33,12 +33,24 @@ def loaded(tmp_path: Path, *changes: tuple[str, str], environment: dict[str, str
     return load_config(file, environment or ENVIRONMENT)
 
 
-@pytest.mark.parametrize("example", sorted(Path("config").glob("*.yaml")), ids=lambda path: path.stem)
+EXAMPLES = sorted(
+    file for file in Path("config").glob("*.yaml") if "\nclarify:" in file.read_text() and file.stem != "formats"
+)
+
+
+class Anything(dict[str, str]):
+    """An environment in which every variable is set."""
+
+    def get(self, *_: object) -> str:  # type: ignore[override]
+        return "x-1"
+
+    def __missing__(self, name: str) -> str:
+        return self.get(name)
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
 def test_a_file_that_did_not_change_changes_nothing(example: Path) -> None:
-    environment = dict.fromkeys(
-        ("MQTT_PASSWORD", "KAFKA_PASSWORD", "REGISTRY_PASSWORD", "OBSERVE_TOKEN", "PLANT_PASSWORD"), "x"
-    )
-    before, after = (load_config(example, environment, without_secrets=True) for _ in range(2))
+    before, after = (load_config(example, Anything(), without_secrets=True) for _ in range(2))
     changes = compare(before, after)
     assert not changes
     assert (changes.settings, changes.changed, changes.mapping) == ([], [], False)
@@ -73,7 +85,7 @@ def test_each_difference_has_its_place_and_no_value(tmp_path: Path) -> None:
     ("change", "named"),
     [
         (("c.json", "d.json"), "clarify.credentials"),
-        (("signals: {max: 10}", "signals: {}"), "signals (limits"),
+        (("signals: {max: 10}", "signals: {max: null}"), "signals (limits"),
         (("dead_letters: {type: sqlite}", "dead_letters: {type: file}"), "dead_letters"),
         (("signals:", "workers: 2\nsignals:"), "workers"),
         (("signals:", "state_dir: other\nsignals:"), "state_dir"),

@@ -77,7 +77,7 @@ def _one_line(_logger: object, _method: str, event: MutableMapping[str, Any]) ->
     return one_line
 
 
-def _fitted(_logger: object, _method: str, text: str) -> str:
+def _fitted(_logger: object, _method: str, text: Any) -> str:
     """Break a rendered line before fields, so that its parts fit `_COLUMNS` where they can."""
     line, *fields = _BREAK.sub(rf"{_MARK}\1", text).split(_MARK)
     lines, width = [line], _width(line)

@@ -22,10 +22,21 @@ _log = structlog.get_logger(__name__)
 class RepeatedFailure:
     """One thing that fails and is tried again. For one thread at a time."""
 
-    def __init__(self, event: str, works: str, clock: Callable[[], float] = time.monotonic) -> None:
-        """`event` is the event of the lines in the log, `works` that of the line at the end; `clock` gives seconds."""
+    def __init__(
+        self,
+        event: str,
+        works: str | None,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        is_error: bool = True,
+    ) -> None:
+        """`event` is the event of the lines in the log: errors, or else warnings.
+
+        `works` is the event of the line at the end; None if another line says so. `clock` gives seconds.
+        """
         self._event = event
         self._works = works
+        self._is_error = is_error
         self._clock = clock
         self._reason: str | None = None
         self._since: float | None = None
@@ -48,7 +59,8 @@ class RepeatedFailure:
             self._pause = min(2 * self._pause, _LAST_PAUSE)
         self._next = now + self._pause
         repeated = {"failures": self._failures} if self._failures > 1 else {}
-        _log.error(self._event, **repeated, reason=reason, **fields)
+        say = _log.error if self._is_error else _log.warning
+        say(self._event, **repeated, reason=reason, **fields)
 
     def works(self, **fields: object) -> None:
         """Log that it works again, if it had failed."""
@@ -56,4 +68,5 @@ class RepeatedFailure:
             return
         seconds = round(self._clock() - self._since, 1)
         self._since = self._reason = None
-        _log.info(self._works, **fields, failures=self._failures, after_seconds=seconds)
+        if self._works is not None:
+            _log.info(self._works, **fields, failures=self._failures, after_seconds=seconds)

@@ -164,15 +164,16 @@ class Rejoining:
     def _rejoin(self, now: float, reason: str) -> None:
         """Leave the group, and join it as another member; logged with the reason."""
         self._next_rejoin = now + _REJOIN_SECONDS
-        _log.warning("kafka_rejoins", source=self._source, reason=reason)
-        self._join_anew()
+        self._join_anew(reason)
 
-    def _join_anew(self) -> None:
+    def _join_anew(self, reason: str | None = None) -> None:
         try:
             consumer = self._client.make()
         except SettingsError as error:  # for example, a file of a certificate is in the middle of a change
             self._member.note(f"{error}; a certificate file is read again before the next try")
             return
+        if reason is not None:
+            _log.warning("kafka_rejoins", source=self._source, reason=reason)
         self._client.leave()
         self._group.give_up(self._assignment.owned)
         self._client.consumer = consumer

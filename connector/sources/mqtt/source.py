@@ -34,6 +34,7 @@ from connector.sources.mqtt.reports import doubts, say_breach, say_greeting, say
 from connector.sources.mqtt.rival import Rival
 from connector.sources.mqtt.section import MqttSection
 from connector.sources.source import Handover, Reread, Source, SourceFailedError
+from connector.threads.failing import RepeatedFailure
 from connector.threads.watched import STILL_SECONDS, WatchedThread, moves
 
 _FIRST_DELAY: Final = 0.5
@@ -89,6 +90,7 @@ class MqttSource(Source):
         self._connection: Connection | None = None
         self._failure: str | None = None
         self._trouble: str | None = "not connected yet"
+        self._failing = RepeatedFailure("mqtt_disconnected", None, is_error=False)
         self._rival = Rival(self.client_id)
         self._refusals = Refusals(clock=clock, chance=chance)
         self._refused = ""
@@ -261,8 +263,11 @@ class MqttSource(Source):
                 _log.error("mqtt_stopped", source=self.name, reason=self._failure)
                 self._journal.wake()
                 return
-            say = _log.info if end.again else _log.warning
-            say("mqtt_disconnected", source=self.name, reason=end.message, next_try_in_seconds=round(pause, 2))
+            about = {"source": self.name, "next_try_in_seconds": round(pause, 2)}
+            if end.again:
+                _log.info("mqtt_disconnected", reason=end.message, **about)
+            else:
+                self._failing.failed(end.message, **about)
             delay = min(delay * 2, _LAST_DELAY)
             moves(STILL_SECONDS + pause)
             self._pause(pause)
@@ -342,6 +347,7 @@ class MqttSource(Source):
     def _subscribed(self, connection: Connection, filters: frozenset[str]) -> None:
         if self._greeted is not connection:
             self._greeted = connection
+            self._failing.works()
             self._horizons.session_expiry = connection.handshake.session_expiry
             lost = bool(self._session.filters) and not connection.handshake.session_present
             self._lost_sessions += lost

@@ -37,6 +37,7 @@ _COMMANDS: Final = {
     "probe": "connector.commands.probe.cli:probe",
     "publish": "connector.commands.clarify.publish:publish",
     "record": "connector.commands.try_out.record:record",
+    "reload": "connector.commands.reload:reload",
     "run": "connector.commands.run:run",
     "sandbox": "connector.sandbox.cli:sandbox",
     "schema": "connector.commands.schema:schema",

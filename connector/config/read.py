@@ -175,6 +175,21 @@ def load_observe(file: Path) -> ObserveSection:
     return section
 
 
+def load_state_dir(file: Path) -> Path:
+    """Return only `state_dir` of a configuration file, whatever else the file says. Raises `ConfigError`."""
+    document = _read(file)
+    folder = folder_of(file)
+    problems: list[ConfigProblem] = []
+    said = _Expansion(Places(document), folder, os.environ, problems).of(document.get("state_dir", ""), ("state_dir",))
+    if problems:
+        raise ConfigError(file, problems)
+    if not said or not isinstance(said, str):
+        from connector.config.model import Config  # noqa: PLC0415 - all sections and their libraries
+
+        said = str(Config.model_fields["state_dir"].default)
+    return folder / at_home(said)
+
+
 def catalogues() -> dict[str, tuple[str, Catalogue[Any]]]:
     """First part of a place in the file → (noun for the choice by `type` at the place, catalogue of the choices)."""
     from connector.dead_letters.catalogue import STORES  # noqa: PLC0415 - all sections and their libraries

@@ -57,6 +57,11 @@ _log = structlog.get_logger(__name__)
 class ReloadRefusedError(ConnectorError):
     """The configuration cannot be applied, and nothing of it was; the text says why."""
 
+    def __init__(self, *lines: str) -> None:
+        """`lines` are for people, a mistake each."""
+        self.lines = lines
+        super().__init__("\n".join(lines))
+
 
 @dataclass(frozen=True, slots=True)
 class Changes:

@@ -204,6 +204,6 @@ class WorkersReload:
                     problems += [f"worker {worker}: {line}" for line in answer.lines]
             time.sleep(_LOOK_SECONDS)
         if problems:
-            raise ReloadRefusedError("\n".join(problems))
+            raise ReloadRefusedError(*problems)
         self.config = config
         return changes

@@ -88,6 +88,10 @@ class RequestFiles(Generic[Request, Answer]):
             _log.error("request_unreadable", file=str(self._request), reason=str(error))
             return None
 
+    def waits(self) -> bool:
+        """Returns whether our request is still there: nobody has taken it."""
+        return self._request.exists()
+
     def tell(self, answer: Answer) -> None:
         """Answer the request that was taken last; if the disk refuses the write, the asker gets no answer."""
         with contextlib.suppress(OSError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from collections.abc import Iterator
@@ -35,6 +36,7 @@ def rules(prefix: str, topic: str = "#") -> str:
     return f'mapping:\n  rules:\n    - topic: "{topic}"\n      input: "{prefix}/{{topic}}:{{path}}"\n'
 
 
+JSON = "  log_format: json\n"
 FAST = "delivery:\n  max_delay: 200ms\n"
 
 
@@ -59,10 +61,11 @@ class Reloaded:
     def hang_up(self) -> None:
         os.kill(self.connector.pid, signal.SIGHUP)
 
-    def lines(self, event: str) -> list[str]:
-        return [line for line in self.connector.log().splitlines() if f" {event} " in line]
+    def lines(self, event: str) -> list[dict[str, Any]]:
+        lines = [json.loads(line) for line in self.connector.log().splitlines()]
+        return [line for line in lines if line["event"] == event]
 
-    def wait(self, event: str, count: int) -> str:
+    def wait(self, event: str, count: int) -> dict[str, Any]:
         wait_until(lambda: len(self.lines(event)) == count, 60, self.connector.log)
         return self.lines(event)[-1]
 
@@ -89,7 +92,7 @@ def test_a_changed_mapping_counts_from_the_next_record_on_and_the_session_stays(
     mosquitto: Mosquitto, sandbox: SandboxServer, tmp_path: Path
 ) -> None:
     with ConnectorProcess(
-        tmp_path, sandbox.credentials_path, source(mosquitto, "map", '"map/#"'), FAST + rules("one")
+        tmp_path, sandbox.credentials_path, source(mosquitto, "map", '"map/#"'), FAST + rules("one"), observe=JSON
     ).start() as connector, Publisher(mosquitto.port, seed=11) as publisher:  # fmt: skip
         plant = Reloaded(connector, sandbox)
         for count, (before, after) in enumerate((("one", "two"), ("two", "three"), ("three", "two")), 1):
@@ -98,12 +101,12 @@ def test_a_changed_mapping_counts_from_the_next_record_on_and_the_session_stays(
             plant.change((f'"{before}/', f'"{after}/'))
             for n in range(300):
                 publisher.publish(f"map/{n % 20}")
-            assert "mapping=changed" in plant.wait("reloaded", count)
+            assert plant.wait("reloaded", count)["mapping"] == "changed"
         publisher.publish("map/0")
         plant.arrived(publisher, ["one", "two", "three"])
         renamed = plant.wait("signal_renamed", 1)
-        assert "count=" in renamed
-        assert "'one/map/" in renamed
+        assert (renamed["count"] >= 20, len(renamed["examples"])) == (True, 3)
+        assert "was input 'one/map/" in renamed["examples"][0]
 
         for bad, said in (
             (('"#"', '"a/#/b"'), f"{connector.config}:"),
@@ -111,7 +114,7 @@ def test_a_changed_mapping_counts_from_the_next_record_on_and_the_session_stays(
         ):
             refused = len(plant.lines("reload_refused"))
             plant.change(bad, ('"two/', '"bad/'))
-            assert said in plant.wait("reload_refused", refused + 1)
+            assert said in plant.wait("reload_refused", refused + 1)["mistakes"][0]
             notice = plant.notices()["reload_refused"]
             assert said in notice["text"]
             assert "the configuration in use stays" in notice["text"]
@@ -119,7 +122,7 @@ def test_a_changed_mapping_counts_from_the_next_record_on_and_the_session_stays(
             plant.arrived(publisher, ["one", "two", "three"])
             plant.change((bad[1], bad[0]), ('"bad/', '"two/'), asked=False)
         plant.hang_up()
-        assert "mapping=unchanged" in plant.wait("reloaded", 4)
+        assert plant.wait("reloaded", 4)["mapping"] == "unchanged"
         assert "reload_refused" not in plant.notices()
         assert mosquitto.log().count("as map-client (") == 1, "the session was never left"
         assert connector.stop() == 0
@@ -138,6 +141,7 @@ def test_sources_come_change_and_go_as_the_file_says_and_no_other_one_is_touched
         sandbox.credentials_path,
         "".join(source(mosquitto, name, f'"{name}/#"') for name in ("stays", "goes", "changes")),
         FAST + rules("all") + "reload: watch\n",
+        observe=JSON,
     ).start() as connector, Publisher(mosquitto.port, seed=12) as publisher:  # fmt: skip
         plant = Reloaded(connector, sandbox)
 
@@ -155,10 +159,11 @@ def test_sources_come_change_and_go_as_the_file_says_and_no_other_one_is_touched
         )
         publish("stays", "changes")
         said = plant.wait("reloaded", 1)
-        assert "sources_added=['comes'] sources_changed=['changes'] sources_removed=['goes']" in said
-        assert "sources_unchanged=1 why='the file has changed'" in said
-        assert "settings=['sources.goes', 'sources.changes.topics', 'sources.comes']" in said
-        assert "messages_left=0" in plant.wait("source_removed", 1)
+        changes = {name: said[f"sources_{name}"] for name in ("added", "removed", "changed", "unchanged")}
+        assert changes == {"added": ["comes"], "removed": ["goes"], "changed": ["changes"], "unchanged": 1}
+        assert said["settings"] == ["sources.goes", "sources.changes.topics", "sources.comes"]
+        assert said["why"] == "the file has changed"
+        assert plant.wait("source_removed", 1)["messages_left"] == 0
         wait_until(lambda: mosquitto.has("comes-client") and connector.readiness()[0] == 200, 60, connector.log)
         publish("stays", "changes", "more", "comes")
         plant.arrived(publisher, ["all"])
@@ -175,9 +180,10 @@ def test_sources_come_change_and_go_as_the_file_says_and_no_other_one_is_touched
         wait_until(lambda: len(connector.circuits()) > 0, 60, connector.log)
         there = source(mosquitto, "comes", '"comes/#"')
         plant.change((there, ""), ("max_delay: 200ms", "max_delay: 200ms\n  flush_timeout: 0s"), asked=False)
-        assert "delivery.flush_timeout: a running connector cannot change this" in plant.wait("reload_refused", 1)
+        (said,) = plant.wait("reload_refused", 1)["mistakes"]
+        assert "delivery.flush_timeout: a running connector cannot change this" in said
         plant.change(("\n  flush_timeout: 0s", ""), ('"stays/#"', '"stays/#", "again/#"'), asked=False)
-        assert "messages_left=1" in plant.wait("source_removed", 2)
+        assert plant.wait("source_removed", 2)["messages_left"] == 1
         plant.change(("sources:\n", f"sources:\n{there}"), asked=False)
         plant.wait("source_added", 2)
         sandbox.start()

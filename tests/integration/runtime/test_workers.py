@@ -11,6 +11,7 @@ import time
 import uuid
 from pathlib import Path
 
+import httpx
 from confluent_kafka import Producer
 
 from tests.brokers import Mosquitto, need_mosquitto
@@ -232,19 +233,32 @@ def test_workers_end_when_their_supervisor_is_killed(
         assert connector.stop() == 0
 
 
-def test_sighup_ends_neither_the_supervisor_nor_a_worker(
+def test_a_changed_file_is_checked_by_the_supervisor_and_used_by_all_workers(
     kafka: KafkaBroker, sandbox: SandboxServer, tmp_path: Path
 ) -> None:
-    topic = f"workers-hangup-{uuid.uuid4().hex[:8]}"
+    topic = f"workers-reload-{uuid.uuid4().hex[:8]}"
     with connector_for(kafka, topic, sandbox, tmp_path) as connector:
+        text = connector.config.read_text() + 'mapping: {rules: [{topic: "#", input: "new/{topic}:{path}"}]}\n'
         connector.start()
         workers = children(connector.pid)
         assert len(workers) == 2
-        for count, pid in enumerate((connector.pid, *workers), 1):
-            os.kill(pid, signal.SIGHUP)
-            wait_until(lambda n=count: connector.log().count("reload_not_supported") == n, 20, connector.log)  # type: ignore[misc]
+        connector.config.write_text(text.replace("new/{topic}", "{tpoic}"))
+        os.kill(connector.pid, signal.SIGHUP)
+        wait_until(lambda: connector.log().count("reload_refused") == 1, 60, connector.log)
+        done = run_command("reload", connector.config)
+        assert (done.returncode, f"{connector.config}:" in done.stderr, "tpoic" in done.stderr) == (1, True, True)
+        assert connector.log().count("reload_refused") == 2, "no worker was asked"
+        page = httpx.get(f"http://127.0.0.1:{connector.observe_port}/readyz", trust_env=False, verify=False).json()
+        assert [notice["kind"] for notice in page["notices"] if "worker" not in notice] == ["reload_refused"]
+
+        connector.config.write_text(text)
+        done = run_command("reload", connector.config)
+        assert (done.returncode, done.stderr) == (0, ""), connector.log()
+        assert done.stdout == "1 sources unchanged: not touched\nmapping: changed\n"
+        assert connector.log().count("] reloaded") == 3
         produce(kafka, topic, range(40))
         wait_until(lambda: sandbox.count_samples() == 40, 60, connector.log)
+        assert all(key.startswith("new/") for key in sandbox.signals())
         assert children(connector.pid) == workers, "none had to be started again"
         assert connector.stop() == 0
 

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import os
-import signal
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import httpx
 import pytest
 
 from tests.brokers import Mosquitto
 from tests.connector_process import ConnectorProcess
 from tests.publisher import Publisher
+from tests.reloading import FAST, JSON, Reloaded, connects, rules, source
 from tests.sandbox_server import SandboxServer
 from tests.waiting import wait_until
 
@@ -23,69 +19,6 @@ from tests.waiting import wait_until
 def mosquitto() -> Iterator[Mosquitto]:
     with Mosquitto() as broker:
         yield broker
-
-
-def source(broker: Mosquitto, name: str, topics: str) -> str:
-    return (
-        f"  - type: mqtt\n    name: {name}\n    url: mqtt://127.0.0.1:{broker.port}\n"
-        f"    topics: [{topics}]\n    client_id: {name}-client\n"
-    )
-
-
-def rules(prefix: str, topic: str = "#") -> str:
-    return f'mapping:\n  rules:\n    - topic: "{topic}"\n      input: "{prefix}/{{topic}}:{{path}}"\n'
-
-
-JSON = "  log_format: json\n"
-FAST = "delivery:\n  max_delay: 200ms\n"
-
-
-class Reloaded:
-    """A running connector whose file changes."""
-
-    def __init__(self, connector: ConnectorProcess, sandbox: SandboxServer) -> None:
-        self.connector = connector
-        self.sandbox = sandbox
-
-    def change(self, *changes: tuple[str, str], asked: bool = True) -> None:
-        text = self.connector.config.read_text()
-        for before, after in changes:
-            assert before in text, (before, text)
-            text = text.replace(before, after)
-        new = self.connector.config.with_suffix(".new")
-        new.write_text(text)
-        new.replace(self.connector.config)
-        if asked:
-            self.hang_up()
-
-    def hang_up(self) -> None:
-        os.kill(self.connector.pid, signal.SIGHUP)
-
-    def lines(self, event: str) -> list[dict[str, Any]]:
-        lines = [json.loads(line) for line in self.connector.log().splitlines()]
-        return [line for line in lines if line["event"] == event]
-
-    def wait(self, event: str, count: int) -> dict[str, Any]:
-        wait_until(lambda: len(self.lines(event)) == count, 60, self.connector.log)
-        return self.lines(event)[-1]
-
-    def notices(self) -> dict[str, Any]:
-        port = self.connector.observe_port
-        answer = httpx.get(f"http://127.0.0.1:{port}/readyz", timeout=15, trust_env=False, verify=False)
-        return {notice["kind"]: notice for notice in answer.json()["notices"]}
-
-    def arrived(self, publisher: Publisher, prefixes: list[str]) -> None:
-        """Wait for all; each is there once, by the one or the other mapping, and nothing else is there."""
-        publisher.wait_acknowledged()
-        wait_until(lambda: self.sandbox.count_samples() >= len(publisher.sent), 60, self.connector.log)
-        found = [
-            ((input_id, time_us), value)
-            for input_id in {input_id for input_id, _ in publisher.sent}
-            for prefix in prefixes
-            for time_us, value in self.sandbox.samples(f"{prefix}/{input_id}")
-        ]
-        assert len(found) == self.sandbox.count_samples() == len(publisher.sent)
-        assert dict(found) == publisher.sent
 
 
 def test_a_changed_mapping_counts_from_the_next_record_on_and_the_session_stays(
@@ -127,10 +60,6 @@ def test_a_changed_mapping_counts_from_the_next_record_on_and_the_session_stays(
         assert mosquitto.log().count("as map-client (") == 1, "the session was never left"
         assert connector.stop() == 0
         assert connector.ledger()[1]["balanced"]
-
-
-def connects(broker: Mosquitto, client_id: str) -> int:
-    return broker.log().count(f" as {client_id} (")
 
 
 def test_sources_come_change_and_go_as_the_file_says_and_no_other_one_is_touched(

@@ -11,6 +11,8 @@ from connector.terminal.text import shown
 from connector.try_out.address import PASSWORDS
 from connector.try_out.draft import WITH_LINE_TIMES, Draft, DraftRule
 
+SCHEMA: Final = "clarify-connector.schema.json"
+"""The file of the JSON Schema, beside the configuration, for the language server of an editor."""
 _PLAIN: Final = re.compile(r"[A-Za-z][A-Za-z0-9_./\-]*")
 _WORDS_OF_YAML: Final = ("true", "false", "null", "yes", "no", "on", "off", "y", "n")
 _WIDTH: Final = 118
@@ -31,6 +33,10 @@ def config_text(draft: Draft, heard: str, preview: str) -> str:
 
 def _head(draft: Draft, heard: str, preview: str) -> Iterator[str]:
     observed = draft.observed
+    yield f"# yaml-language-server: $schema={SCHEMA}"
+    yield from _comment(
+        f"An editor with YAML support then completes and checks this file: clarify-connector schema > {SCHEMA}"
+    )
     yield from _comment(
         f"Made by `clarify-connector init` from {heard}: {observed.messages} messages on {len(observed.topics)} "
         f"topics, which would make {draft.signals} signals or more. This file is a start: read the file, rename "

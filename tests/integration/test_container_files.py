@@ -73,7 +73,8 @@ def on_this_machine(example: Path, folder: Path) -> Path:
     text = re.sub(r"(?<=[ :])/(etc|run|tmp|var)/", rf"{folder}/\1/", example.read_text())
     copy = folder / example.name
     copy.write_text(text)
-    shutil.copytree(ROOT / "config" / "presets", folder / "presets", dirs_exist_ok=True)
+    for beside in ("presets", "mapping.d"):
+        shutil.copytree(ROOT / "config" / beside, folder / beside, dirs_exist_ok=True)
     shutil.copy(ROOT / "config" / "tags.csv", folder)
     # Only on their way to the sandbox may credentials travel in clear text.
     url = "http://sandbox:8090/v1/" if "/run/sandbox/" in text else "https://clarify.example/v1/"

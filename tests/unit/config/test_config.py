@@ -92,6 +92,7 @@ def test_every_example_can_be_used(example: Path, tmp_path: Path) -> None:
         secret.write_text("from a file\n", encoding="utf-8")
         text = text.replace(f"${{file:{reference}}}", f"${{file:{secret}}}")
     folder = shutil.copytree(example.parent / "presets", tmp_path / "presets")
+    shutil.copytree(example.parent / "mapping.d", tmp_path / "mapping.d")
     config = load_config(write(tmp_path, text), EveryVariable())
     assert config.sources
     known = {"presets": Presets(folder)}

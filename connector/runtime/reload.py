@@ -18,6 +18,7 @@ again with their sections of before, and the whole configuration is refused.
 from __future__ import annotations
 
 import gc
+import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -208,7 +209,12 @@ class _Change:
     # -- sources ----------------------------------------------------------------------------------
 
     def _open(self, section: SourceSection, opened: ExitStack) -> Source:
-        source = open_source(self._config, section)
+        try:
+            source = open_source(self._config, section)
+        except ConnectorError:
+            raise
+        except (OSError, ValueError, sqlite3.Error) as error:
+            raise ReloadRefusedError(f"sources.{section.name} cannot be opened: {error}") from None
         opened.callback(source.close, _CLOSE_SECONDS)
         return source
 

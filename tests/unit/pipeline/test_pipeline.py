@@ -938,3 +938,65 @@ def test_a_chunk_that_becomes_very_much_is_taken_in_in_parts_and_committed_as_a_
     assert b.source.messages() == Counts(received=18, inserted=17, dead_lettered=1)
     assert len(clarify.stored) == 16 * 15_000 + 1
     b.finish()
+
+
+# -- sources that come and go ----------------------------------------------------------------------
+
+
+def test_a_stopped_intake_goes_on_in_the_middle_of_its_chunk(bench: Make) -> None:
+    """Its source gives each chunk once in a run: the rest of a chunk must not be lost between a stop and a resume."""
+    payload = b"{" + b",".join(b'"v%d":%d' % (i, i) for i in range(15_000)) + b"}"
+    b = bench(max_waiting_samples=30_000, max_frame_bytes=4_000_000)
+    b.source.put(*[record(payload, time_us=TIME + i) for i in range(10)])
+    b.clarify.gate.clear()
+    b.start()
+    wait_until(lambda: b.source.holds, SECONDS, "the rest of the chunk waits for room", every=0.002)
+    for _ in range(2):
+        assert b.pipeline.intakes.stop("mqtt", SECONDS)
+        assert b.pipeline.intakes.is_over("mqtt")
+        b.pipeline.intakes.resume("mqtt")
+    b.clarify.gate.set()
+    b.committed(10)
+    assert len(b.clarify.stored) == 150_000
+    assert b.source.messages() == Counts(received=10, inserted=10)
+    b.finish()
+
+
+def test_a_source_is_taken_away_and_another_one_takes_its_place(bench: Make) -> None:
+    b = bench(max_delay=30.0).start()
+    b.source.put(*series(5))
+    b.source.put(*series(5, 5), partition="q")
+    taken_in(b, 10)
+    after = ListSource()
+    with b.pipeline.kept_open():
+        assert b.pipeline.intakes.stop("mqtt", SECONDS)
+        before, left = b.pipeline.take_away("mqtt", SECONDS)
+        assert (before, left) == (b.source, 0), "what was taken in was sent at once"
+        assert len(b.clarify.stored) == 10
+        assert not b.source.closed
+        assert b.pipeline.status.sources() == []
+        assert not b.pipeline.stopped.wait(0.05), "the pipeline waits for the next source"
+    after.put(*series(5, 10))
+    b.clarify.gate.clear()
+    b.pipeline.intakes.add(after)
+    b.pipeline.intakes.start("mqtt", b.pipeline)
+    taken_in(b, 5)
+    assert b.pipeline.intakes.stop("mqtt", SECONDS)
+    assert b.pipeline.take_away("mqtt", 0.0) == (after, 5), "what cannot be settled in time stays with the source"
+    assert after.commits == []
+    assert b.pipeline.stopped.wait(SECONDS), "no source is left"
+    assert b.pipeline.failure is None
+    b.clarify.gate.set()
+
+
+def test_a_source_that_fails_while_it_is_taken_away_stops_nothing(bench: Make) -> None:
+    b = bench(ListSource("stays"), ListSource("goes")).start()
+    goes = b.sources[1]
+    b.pipeline.intakes.drain("goes")
+    goes.fail("gone")
+    wait_until(lambda: b.pipeline.intakes.is_over("goes"), SECONDS, "its intake has ended", every=0.002)
+    b.pipeline.take_away("goes", 0.0)
+    b.source.put(*series(3))
+    b.committed(3)
+    assert b.pipeline.failure is None
+    b.finish()

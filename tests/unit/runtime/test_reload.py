@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
 from connector.config.model import Config
 from connector.config.read import load_config
-from connector.runtime.reload import ReloadRefusedError, compare
+from connector.ledger.source_file import SourceFile
+from connector.runtime.connector import Connector
+from connector.runtime.reload import ReloadRefusedError, apply, compare
+from connector.sources.mqtt.section import MqttSection
+from connector.sources.mqtt.source import MqttSource
+from tests.credentials import credentials
 
 CONFIG = """
 clarify: {credentials: c.json}
@@ -99,3 +105,39 @@ def test_a_change_that_needs_a_restart_refuses_everything(tmp_path: Path, change
         compare(loaded(tmp_path), loaded(tmp_path, change, ('topics: ["a/#"]', 'topics: ["c/#"]')))
     assert str(caught.value).startswith(named)
     assert "restart the connector" in str(caught.value)
+
+
+class Failing(MqttSection):
+    """A source that the disk refuses to open."""
+
+    def open(self, file: SourceFile, message_bytes: int) -> MqttSource:
+        raise OSError(28, "No space left on device")
+
+
+def test_if_a_changed_source_cannot_be_opened_all_is_as_before(tmp_path: Path) -> None:
+    (tmp_path / "credentials.json").write_text(json.dumps(credentials()))
+    away = ", ".join(f'{{type: mqtt, name: {name}, url: "mqtt://127.0.0.1:1", topics: [t]}}' for name in "abc")
+    file = tmp_path / "connector.yaml"
+    file.write_text(f"clarify: {{credentials: credentials.json}}\nsources: [{away}]\ndelivery: {{flush_timeout: 0s}}\n")
+    before = load_config(file)
+    connector = Connector(before)
+    connector.start()
+    try:
+        untouched, mapper = connector.pipeline.intakes.sources["a"], connector.mapper
+        first, second, _ = before.sources
+        failing = Failing.model_construct(**{**dict(second), "topics": ["other"]})
+        after = before.model_copy(update={"sources": [first, failing]})
+        with pytest.raises(ReloadRefusedError, match=r"sources.b cannot be opened: .*No space left"):
+            apply(connector, after)
+        assert connector.config is before
+        sources = {source.name: source for source in connector.pipeline.status.sources()}
+        assert sorted(sources) == ["a", "b", "c"]
+        assert sources["a"] is untouched
+        assert connector.mapper is mapper
+        running = {thread.name for thread in connector.pipeline.threads() if thread.is_alive()}
+        assert {"intake-a", "intake-b", "intake-c", "mqtt-b", "mqtt-c", "sender"} <= running
+        apply(connector, before.model_copy(update={"sources": [first]}))
+        assert list(connector.pipeline.intakes.sources) == ["a"]
+        assert connector.pipeline.failure is None
+    finally:
+        connector.close()

@@ -89,6 +89,6 @@ class LogLevels:
     def _change(self, level: str, *, seconds: float | None) -> None:
         set_log_level(min(level, self._level, key=level_number))  # the line is in the log, if one of the levels has it
         back = {} if seconds is None else {"for_seconds": seconds, "then": self._usual}
-        _log.info("log_level_changed", level=level, before=self._level, **back)
+        _log.info("log_level_changed", now=level, before=self._level, **back)
         set_log_level(level)
         self._level = level

@@ -22,23 +22,21 @@ def test_supervisor_and_workers_change_their_level_and_return(tmp_path: Path, sa
         env={"CLARIFY_CONNECTOR_LOG_FORMAT": "json", "CLARIFY_CONNECTOR_LOG_LEVEL": "warning"},
     )
 
-    def changes() -> list[tuple[int | None, str]]:
-        lines = map(json.loads, connector.log().splitlines())
-        return [(line.get("worker"), line["level"]) for line in lines if line["event"] == "log_level_changed"]
+    def found(event: str, field: str) -> list[tuple[int | None, str]]:
+        """(worker, the field) of each line of the event."""
+        lines = map(json.loads, connector.log().rpartition("\n")[0].splitlines())
+        return sorted(((line.get("worker"), line[field]) for line in lines if line["event"] == event), key=str)
 
     with connector.start(ready=False):
-        wait_until(
-            lambda: connector.readiness()[0] == 503 and "has not joined" in str(connector.readiness()),
-            60,
-            connector.log,
-        )
+        wait_until(lambda: len(dict(found("kafka_trouble", "level"))) == 2, 60, connector.log)  # both are at work
         assert '"started"' not in connector.log(), "the environment wins over the file"
         done = run_command("log-level", connector.config, "info", "--for", "1s")
         assert (done.returncode, done.stderr) == (0, ""), connector.log()
         assert done.stdout == "the level of the log is info for 1 s, then warning\n"
-        wait_until(lambda: len(changes()) == 6, 60, connector.log)
+        wait_until(lambda: len(found("log_level_changed", "now")) == 6, 60, connector.log)
         connector.stop()
-    assert {worker for worker, _ in changes()} == {None, 1, 2}
+    changed = [(worker, now) for worker in (1, 2, None) for now in ("info", "warning")]
+    assert found("log_level_changed", "now") == changed
     assert '"stopped"' not in connector.log(), "the usual level is back"
     done = run_command("log-level", connector.config, "debug")
     assert (done.returncode, "no connector runs with state_dir" in done.stderr) == (1, True)

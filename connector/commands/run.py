@@ -210,7 +210,7 @@ def _run(file: _File, loaded: Config, worker: int | None, exposed: Sequence[Path
         use,
         reload_files(loaded.state_dir, of_worker=worker is not None),
         connector.present,
-        watches=worker is None and loaded.reload == "watch",
+        watches=loaded.reload == "watch" if worker is None else None,
         signals=lambda: file.hangups.count,
     )
     drained = _until_stopped(connector, loaded.state_dir, stop, levels, reloads)

@@ -254,8 +254,12 @@ class Intake:
             done, parts = self._mapper.map(rest.source, rest.records)
             if not done:
                 return rest
+            whole = rest
             first, rest = _divided(rest, done)
             if not self._add(first, parts, given_away, more=rest is not None):
+                if self._stopping.is_set():  # mapped again after `resume`: no value may count as a repetition
+                    self._mapper.forget(self._source.name)
+                    self._left = whole, given_away
                 return None
             while rest is not None and not self._under_way.has_room(self._source.name) and not self._stopping.is_set():
                 moves()
@@ -272,7 +276,7 @@ class Intake:
         self._mapper.keep_births(chunk.source)
         if self._admit is not None:
             parts = self._admit(parts)
-        if not self._rejects.keep(chunk, parts):
+        if not self._rejects.keep(chunk, parts, self._stopping.is_set):
             return False
         counted = self._under_way.add(chunk, parts, given_away, more=more)
         if counted is None:

@@ -64,8 +64,11 @@ class Rejects:
         self._said: set[tuple[str, str]] = set()
         """Each (source, reason) with a notice about its first letter."""
 
-    def keep(self, chunk: Chunk, parts: list[Part]) -> bool:
-        """Write dead letters for all values of a chunk that the mapping rejected; returns False if aborted."""
+    def keep(self, chunk: Chunk, parts: list[Part], stopped: Callable[[], bool] = lambda: False) -> bool:
+        """Write dead letters for all values of a chunk that the mapping rejected.
+
+        Returns False if aborted, or if `stopped` returns True, before the letters are written.
+        """
         rejected = [(index, part.rejects) for index, part in parts if isinstance(part, Mapped) and part.rejects]
         if not rejected:
             return True
@@ -83,7 +86,7 @@ class Rejects:
             )
             for index, rejects in rejected
         ]
-        return self._add_letters(letters, source.hold)
+        return self._add_letters(letters, source.hold, stopped)
 
     def keep_refused(self, records: Iterator[tuple[int, list[Sample]]], locate: Locate, reason: str) -> bool:
         """Write dead letters for samples that Clarify refused for `reason`; returns False if aborted.
@@ -120,8 +123,13 @@ class Rejects:
             left = left[done:]
         return True
 
-    def _add_letters(self, letters: list[DeadLetter], hold: Callable[[], None] = lambda: None) -> bool:
-        """Write the letters, with repetition until they are durable; returns False if aborted.
+    def _add_letters(
+        self,
+        letters: list[DeadLetter],
+        hold: Callable[[], None] = lambda: None,
+        stopped: Callable[[], bool] = lambda: False,
+    ) -> bool:
+        """Write the letters, with repetition until they are durable; returns False if aborted or `stopped`.
 
         A record counts as settled only when its letter is durable. During the repetition `hold` is called, so that a
         source whose intake waits keeps its membership.
@@ -138,7 +146,7 @@ class Rejects:
                 )
                 for _ in range(1 + int(pause / _HOLD_SECONDS)):
                     moves()
-                    if self._aborted.wait(_HOLD_SECONDS):
+                    if self._aborted.wait(_HOLD_SECONDS) or stopped():
                         return False
                     hold()
                 delay = min(2 * delay, _LAST_DELAY)

@@ -192,8 +192,7 @@ class _Change:
                 self._drain_removed()
                 self._take_away_changed()
                 sources += [self._open(section, opened) for section in changes.changed]
-                if self._stopping():
-                    return  # the next start uses the file as a whole
+                self._leave_out_if_stopping()
                 if mapping is not None:
                     self._use(mapping)
             except BaseException:
@@ -205,6 +204,10 @@ class _Change:
             self._start(sources)
         connector.use_sources(self._config)
         gc.collect()  # the mapper before has cycles, and the collector looks for them seldom
+
+    def _leave_out_if_stopping(self) -> None:
+        if self._stopping():
+            raise ReloadRefusedError("the connector stops; the next start uses the file")
 
     # -- sources ----------------------------------------------------------------------------------
 

@@ -89,12 +89,13 @@ class Reloads:
         files: ReloadFiles,
         notices: Notices,
         *,
-        watches: bool,
+        watches: bool | None,
         signals: Callable[[], int] = lambda: 0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`load` reads and checks the file; `use` applies a configuration, unless the function given to it says that
-        the connector stops. Both raise `ConnectorError`. With `watches`, a changed file is reloaded. `signals` returns
+        the connector stops. Both raise `ConnectorError`. With `watches`, a changed file is reloaded; None: never,
+        whatever the file says. `signals` returns
         the number of signals so far that asked for a reload. `clock` gives seconds."""
         files.clear()
         self._file = file
@@ -150,12 +151,15 @@ class Reloads:
             config = self._load()
             changes = self._use(config, lambda: self._stopping)
         except ConnectorError as error:
+            if self._stopping:
+                _log.info("reload_left_out", config=str(self._file), why=why, effect="the next start uses the file")
+                return
             answer = self._refuse(why, getattr(error, "lines", None) or str(error).split("\n"))
         except Exception as error:  # noqa: BLE001 - a reload that fails must not end the connector
             _log.exception("reload_failed", config=str(self._file))
             answer = self._refuse(why, [f"{self._file}: {error!r}; please report this"])
         else:
-            self._watches = config.reload == "watch"
+            self._watches = None if self._watches is None else config.reload == "watch"
             self._notices.over("reload_refused", "", str(self._file))
             seconds = round(self._clock() - began, 2)
             _log.info("reloaded", config=str(self._file), why=why, **changes.as_fields(), seconds=seconds)

@@ -1000,3 +1000,18 @@ def test_a_source_that_fails_while_it_is_taken_away_stops_nothing(bench: Make) -
     b.committed(3)
     assert b.pipeline.failure is None
     b.finish()
+
+
+def test_an_intake_that_cannot_write_letters_can_be_stopped_and_loses_nothing(bench: Make) -> None:
+    mapper = Mapper([compile_rule(RuleSection.model_validate({"topic": "t", "thin": {"change_only": True}}))])
+    b = bench(mapper=mapper)
+    b.letters.failures = 10**9
+    b.source.put(record(b"nonsense"), *series(1))
+    b.start()
+    wait_until(lambda: b.letters.failures < 10**9, SECONDS, "the letter was refused", every=0.002)
+    assert b.pipeline.intakes.stop("mqtt", SECONDS)
+    b.letters.failures = 0
+    b.pipeline.intakes.resume("mqtt")
+    b.committed(2)
+    assert b.source.messages() == Counts(received=2, inserted=1, dead_lettered=1)
+    b.finish()

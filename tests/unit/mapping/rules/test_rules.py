@@ -630,7 +630,7 @@ def test_a_signal_that_a_change_of_the_mapping_renames_is_reported() -> None:
         take(after, {"v": 1}, "plant/press")
     (rename,) = after.ids.renames
     assert (rename.before, rename.now) == ("plant/press:v", "press/v")
-    assert "billed" in str(rename)
+    assert str(rename).endswith("was input 'plant/press:v' and is 'press/v' now")
     assert claims == {"plant/press:v": Origin("mqtt", "plant/press", "v")}
 
 

@@ -179,7 +179,7 @@ def path(bootstrap: str, group: str, records: int) -> dict[str, float]:
             chunk = source.poll(0.2)
             n = 0
             if chunk is not None:
-                pipeline._intakes[0].take_in(chunk)
+                pipeline.intakes.of(chunk.source).take_in(chunk)
                 n = len(chunk.records)
                 if pipeline.status.waiting()[0] >= _OPEN:
                     held = pipeline._under_way

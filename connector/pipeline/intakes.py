@@ -100,6 +100,10 @@ class Intakes:
             one.thread = self._thread(one.source, one.intake)
             one.thread.start()
 
+    def of(self, name: str) -> Intake:
+        """Returns the intake of a source."""
+        return self._running[name].intake
+
     def is_over(self, name: str) -> bool:
         """Whether the intake of a source has ended, or never began."""
         return not self._running[name].thread.is_alive()

@@ -136,7 +136,7 @@ def life(world: World, sizes: list[int], max_bytes: int) -> None:
         n = sizes[turn % len(sizes)]
         turn += 1
         records = world.records[position : position + n]
-        pipeline.intakes._running["mqtt"].intake.take_in(
+        pipeline.intakes.of("mqtt").take_in(
             Chunk("mqtt", "p", range(position + 1, position + 1 + len(records)), records)
         )
         position += len(records)

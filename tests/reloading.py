@@ -30,7 +30,7 @@ def rules(prefix: str, topic: str = "#") -> str:
 
 
 JSON = "  log_format: json\n"
-FAST = "delivery:\n  max_delay: 200ms\n"
+FAST = "delivery:\n  max_delay: 100ms\n  requests_per_second: 20\n"
 
 
 class Reloaded:

@@ -21,8 +21,8 @@ from tests.reloading import FAST, JSON, Reloaded, connects, rules, source
 from tests.sandbox_server import SandboxServer, sandbox_fixture
 from tests.waiting import wait_until
 
-RELOADS = int(os.environ.get("RELOADS", "12"))
-KILL_EVERY = 6 if RELOADS < 100 else 40
+RELOADS = int(os.environ.get("RELOADS", "8"))
+KILL_EVERY = 5 if RELOADS < 100 else 40
 SEED = int(os.environ.get("CHAOS_SEED", "20261128"))
 SOURCES = ("stays", "changes", "comes")
 
@@ -92,7 +92,7 @@ def test_nothing_is_lost_in_reloads_and_kills(sandbox: SandboxServer, tmp_path: 
             tmp_path,
             sandbox.credentials_path,
             files.sources(),
-            FAST + "  requests_per_second: 20\n  flush_timeout: 5s\n" + files.mapping(),
+            FAST + "  flush_timeout: 5s\n" + files.mapping(),
             observe=JSON,
         ).start() as connector:
             plant = Reloaded(connector, sandbox)

@@ -11,8 +11,10 @@ from tests.brokers import Mosquitto
 from tests.connector_process import ConnectorProcess
 from tests.publisher import Publisher
 from tests.reloading import FAST, JSON, Reloaded, connects, rules, source
-from tests.sandbox_server import SandboxServer
+from tests.sandbox_server import SandboxServer, sandbox_fixture
 from tests.waiting import wait_until
+
+sandbox = sandbox_fixture(rate_limiter="off")
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +110,7 @@ def test_sources_come_change_and_go_as_the_file_says_and_no_other_one_is_touched
         publisher.wait_acknowledged()
         wait_until(lambda: len(connector.circuits()) > 0, 60, connector.log)
         there = source(mosquitto, "comes", '"comes/#"')
-        plant.change((there, ""), ("max_delay: 200ms", "max_delay: 200ms\n  flush_timeout: 0s"), asked=False)
+        plant.change((there, ""), ("max_delay: 100ms", "max_delay: 100ms\n  flush_timeout: 0s"), asked=False)
         (said,) = plant.wait("reload_refused", 1)["mistakes"]
         assert "delivery.flush_timeout: a running connector cannot change this" in said
         plant.change(("\n  flush_timeout: 0s", ""), ('"stays/#"', '"stays/#", "again/#"'), asked=False)

@@ -69,6 +69,8 @@ class Rejoining:
         self._check = MembershipCheck()
         self._next_check = 0.0
         self.disagreements = 0
+        self.unusable: str | None = None
+        """Why no other consumer can be made, and a remedy; None if the last one could be made."""
         self._refused_since: float | None = None
         self._delay = _FIRST_DELAY
         self._next_try: float | None = None
@@ -156,7 +158,7 @@ class Rejoining:
     def renew(self, now: float, changed: Collection[str]) -> None:
         """Join the group with another consumer, because these settings have changed, which librdkafka reads once.
 
-        If the new consumer cannot be made, this one goes on.
+        If the new consumer cannot be made, this one goes on, and `unusable` says why.
         """
         if not self._member.fatal:
             self._rejoin(now, f"librdkafka keeps what it read at the start, and there is news in {', '.join(changed)}")
@@ -170,8 +172,10 @@ class Rejoining:
         try:
             consumer = self._client.make()
         except SettingsError as error:  # for example, a file of a certificate is in the middle of a change
-            self._member.note(f"{error}; a certificate file is read again before the next try")
+            self.unusable = f"{error}; a certificate file is read again before the next try"
+            self._member.log.say("another consumer", self.unusable)
             return
+        self.unusable = None
         if reason is not None:
             _log.warning("kafka_rejoins", source=self._source, reason=reason)
         self._client.leave()

@@ -30,6 +30,8 @@ class Renewing:
         self._member = member
         self._rejoining = rejoining
         self._next_look = 0.0
+        self._unused: frozenset[str] = frozenset()
+        """What has changed, and needs another consumer, which cannot be made yet."""
 
     def look(self, now: float) -> None:
         """Use what has changed, every 2 s."""
@@ -42,5 +44,9 @@ class Renewing:
                 self._client.log_in_anew()
             except KafkaException as error:
                 self._member.note(f"librdkafka does not take the new log-in: {error.args[0].str()}")
-        if more := changed - _LOG_IN:
-            self._rejoining.renew(now, sorted(more))
+        more = changed - _LOG_IN
+        self._unused |= more
+        if more or (self._unused and self._rejoining.unusable is not None):
+            self._rejoining.renew(now, sorted(self._unused))
+        if self._rejoining.unusable is None:
+            self._unused = frozenset()

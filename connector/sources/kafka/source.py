@@ -232,6 +232,8 @@ class KafkaSource(Source):
     def problems(self) -> list[str]:
         """The reasons why the source is not ready, for people: the group, the brokers, the ledger, or positions."""
         found = self._member.problems() + self._watching.problems()
+        if self._rejoining.unusable:
+            found.append(self._rejoining.unusable)
         if self._settlements.trouble:
             found.append(self._settlements.trouble)
         if self._assignment.stuck:

@@ -7,6 +7,7 @@ document therefore belongs to one of the files, where its list begins anew.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -122,11 +123,12 @@ def line_of(document: CommentedMap, at: Path_) -> int | None:
     node: Any = document
     line: int | None = None
     for part in at:
-        try:
+        with suppress(KeyError, IndexError, TypeError):  # a part of an included file, or of a merged section
             if isinstance(node, CommentedMap):
                 line = node.lc.key(part)[0] + 1
             elif isinstance(node, CommentedSeq) and isinstance(part, int):
                 line = node.lc.item(part)[0] + 1
+        try:
             node = node[part]
         except (KeyError, IndexError, TypeError):
             break

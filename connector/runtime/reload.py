@@ -91,7 +91,8 @@ class Changes:
             for what, sections in (("added", self.added), ("removed", self.removed), ("changed", self.changed))
             for section in sections
         ]
-        found.append(f"{self.unchanged} sources unchanged: not touched")
+        if self.unchanged:
+            found.append(f"{self.unchanged} source{'s' * (self.unchanged > 1)} unchanged: not touched")
         return [*found, f"mapping: {'changed' if self.mapping else 'unchanged'}"]
 
     def as_fields(self) -> dict[str, object]:

@@ -254,7 +254,7 @@ def test_a_changed_file_is_checked_by_the_supervisor_and_used_by_all_workers(
         connector.config.write_text(text)
         done = run_command("reload", connector.config)
         assert (done.returncode, done.stderr) == (0, ""), connector.log()
-        assert done.stdout == "1 sources unchanged: not touched\nmapping: changed\n"
+        assert done.stdout == "1 source unchanged: not touched\nmapping: changed\n"
         assert connector.log().count("] reloaded") == 3
         produce(kafka, topic, range(40))
         wait_until(lambda: sandbox.count_samples() == 40, 60, connector.log)

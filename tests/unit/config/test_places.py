@@ -74,6 +74,11 @@ def test_a_mistake_is_named_with_the_file_that_has_it(main: Path) -> None:
     assert mistakes(main)[0].startswith("mapping.d/20-b.yaml:4: sources[0].url: the environment variable NOT_SET")
     write(main, "20-b", "mapping:\n  rules:\n    - {topic: b1\n")
     assert mistakes(main)[0].startswith("mapping.d/20-b.yaml:")
+    write(main, "20-b", "mapping:\n  rules:\n    - topic: b1\n      inptu: x\n")
+    main.write_text("".join(MAIN.partition("mapping:\n")[0]))
+    assert mistakes(main)[0].startswith("mapping.d/20-b.yaml:4: mapping.rules[0].inptu: "), (
+        "no rules in the file itself"
+    )
     main.write_text(MAIN.replace("name: one", "nmae: one"))
     write(main, "20-b", "mapping: {rules: []}\n")
     assert mistakes(main)[0].startswith("connector.yaml:8: sources[0].nmae: there is no such setting")

@@ -63,7 +63,7 @@ def test_signals_and_requests_are_answered_and_a_file_is_read_when_it_has_stayed
     assert process.look(0.1) == ["two"] * 3
     answer = process.asker.told()
     assert answer is not None
-    assert (answer.done, answer.lines) == (True, ["1 sources unchanged: not touched", "mapping: changed"])
+    assert (answer.done, answer.lines) == (True, ["1 source unchanged: not touched", "mapping: changed"])
 
 
 @pytest.mark.parametrize("error", [ConnectorError("line one\nline two"), RuntimeError("a bug")])

@@ -19,6 +19,7 @@ from connector.mapping.mapper import Mapper
 from connector.mapping.time.clock_skew import Skew
 from connector.pipeline.discoveries import Announcer, Discoveries
 from connector.pipeline.rejects import Rejects
+from connector.pipeline.tap import Watch
 from connector.pipeline.under_way import IDLE_SECONDS, LOOK_SECONDS, UnderWay
 from connector.records import Chunk, Mapped, Part, Record, Rows
 from connector.sources.source import Source, SourceFailedError, SourceFinishedError, ThreadedSource
@@ -148,6 +149,7 @@ class Intake:
         self._commit = commit
         self._draining = draining
         self._aborted = aborted
+        self._took_in: Callable[[Chunk, list[Part]], object] = self._count
         self._waiting: dict[str, _Waiting] = {}
 
     def run(self) -> str | None:
@@ -249,11 +251,23 @@ class Intake:
         if counted is None:
             return False
         self._counters.received(*counted)
+        self._took_in(chunk, parts)
+        self._commit()
+        return True
+
+    def _count(self, chunk: Chunk, parts: list[Part]) -> None:
         self._counters.left_out(part for _, part in parts)
         if self._saw is not None:
             self._saw(chunk.source, chunk.records)
-        self._commit()
-        return True
+
+    def watch(self, watch: Watch | None) -> None:
+        """Also give each chunk that is taken in to `watch`, in the thread of the intake; None ends this."""
+
+        def counted_and_watched(chunk: Chunk, parts: list[Part]) -> None:
+            self._count(chunk, parts)
+            watch(chunk, parts)
+
+        self._took_in = self._count if watch is None else counted_and_watched
 
     def _hold(self) -> None:
         self._source.hold()

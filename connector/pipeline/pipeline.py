@@ -28,6 +28,7 @@ from connector.pipeline.intake import Intake, SharedMapper, ended
 from connector.pipeline.notices import Notices
 from connector.pipeline.rejects import DeadLetters, Rejects
 from connector.pipeline.status import PipelineStatus
+from connector.pipeline.tap import Tap, Watch
 from connector.pipeline.under_way import UnderWay
 from connector.records import Part, Record
 from connector.sources.source import Source
@@ -136,6 +137,7 @@ class Pipeline:
             )
             for source in sources
         ]
+        self.tap = Tap(self._watch)
         self._threads = [
             WatchedThread(f"intake-{source.name}", source.name, partial(self._guarded, intake.run))
             for source, intake in zip(sources, self._intakes, strict=True)
@@ -162,6 +164,11 @@ class Pipeline:
                 self.status.committed(commit)
         if commits:
             self._under_way.committed()
+
+    def _watch(self, watch: Watch | None) -> None:
+        """Let every intake give its chunks to `watch`, too; None ends this."""
+        for intake in self._intakes:
+            intake.watch(watch)
 
     # -- requests of a source that gives partitions away (see Handover) ---------------------------
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from connector.mapping.signals.input_ids import Origin
+from connector.records import of_integration
+from connector.try_out.differences import Differences
+from connector.try_out.mapping import RuleAt
 from connector.try_out.preview import Preview
+from connector.try_out.to_copy import changed_rules, tests_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +38,20 @@ class MappingComparison:
     """Input IDs that only the current mapping gives, including renamed values: signals that would get no more data."""
     samples: tuple[int, int]
     """(number of samples with the current mapping, number of samples with the other mapping)."""
+    differences: Differences
+    room: dict[str, int]
+    """Integration (as before its input IDs) → signals that `signals.max` of the other configuration still has room
+    for, with all input IDs that the other mapping knows; negative if the last ones would be held."""
+    published: int
+    """The number of new signals that the other mapping publishes as items."""
+    rules: list[tuple[RuleAt, str]]
+    """The rules of the other configuration that the current one does not have, each with its text."""
+    tests: list[str]
+    """Tests of messages with differences, as YAML."""
 
 
-def compare(now: Preview, other: Preview) -> MappingComparison:
-    """Returns the difference between the previews `now` and `other` of the same records."""
+def compare(now: Preview, other: Preview, differences: Differences) -> MappingComparison:
+    """Returns the difference between the previews `now` and `other` of the same records; `differences` has seen all."""
     before, after = set(now.signals), set(other.signals)
     names = {section.name for section in now.mapping.config.sources}
     shared = names & {section.name for section in other.mapping.config.sources}
@@ -47,14 +62,34 @@ def compare(now: Preview, other: Preview) -> MappingComparison:
         then = where_then.input_of(origin)
         if then is not None and then != input_id and where_now.input_of(origin) == input_id:
             renamed.append(Renamed(input_id, then, origin))
+    created = sorted(after - before)
+    metadata = other.mapping.metadata
     return MappingComparison(
         other=other.mapping.file,
         kept=len(before & after),
         renamed=sorted(renamed, key=lambda found: found.before),
-        created=sorted(after - before),
+        created=created,
         orphaned=sorted(before - after),
         samples=(now.samples, other.samples),
+        differences=differences,
+        room=_room(other, after),
+        published=sum(bool((found := metadata.get(one)) and found.item) for one in created),
+        rules=changed_rules(now.mapping, other.mapping),
+        tests=tests_of(other.mapping, differences),
     )
+
+
+def differences_of(now: Preview, other: Preview) -> Differences:
+    """Returns what compares the outcomes of the two previews, message by message."""
+    return Differences(now.mapping.origins.get, other.mapping.origins.get)
+
+
+def _room(other: Preview, inputs: set[str]) -> dict[str, int]:
+    most = other.mapping.config.signals.max
+    if most is None:
+        return {}
+    known = Counter(of_integration(one)[0] for one in inputs | set(other.mapping.origins))
+    return {integration: most - n for integration, n in known.items()}
 
 
 class _Origins:

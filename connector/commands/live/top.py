@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import select
 import sys
 import termios
@@ -91,7 +92,6 @@ def _asked_to_end(stop: threading.Event) -> bool:
         if not sys.stdin.isatty():
             stop.wait(left)
         elif select.select([sys.stdin], [], [], min(left, _KEY_SECONDS))[0]:
-            key = sys.stdin.read(1)
-            if key in ("q", "Q", ""):
+            if os.read(sys.stdin.fileno(), 1) in (b"q", b"Q", b""):
                 return True
     return False

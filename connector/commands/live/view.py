@@ -11,7 +11,7 @@ from rich.text import Text
 
 from connector.commands.dead_letters.remedies import remedy
 from connector.commands.live.reading import IntegrationState, SourceState, TopReading
-from connector.settings import readable_duration
+from connector.sources.loss import readable_duration
 from connector.terminal.screen import (
     BAD,
     DIM,

@@ -1,0 +1,128 @@
+"""What a person copies after a comparison: the rules that differ, and tests of what the changed mapping makes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import orjson
+
+from connector import ConnectorError
+from connector.formats.format import SchemaUnavailableError
+from connector.mapping.time.times import format_time
+from connector.records import Mapped
+from connector.sources.file.lines import capture_line, captured_record
+from connector.try_out.capture import Taken
+from connector.try_out.cases import Case, Placed
+from connector.try_out.differences import Differences
+from connector.try_out.judge import run_case
+from connector.try_out.mapping import RuleAt, TriedMapping
+
+MOST_TESTS: Final = 5
+_TRIED: Final = 20
+"""The number of messages that are tried, at most, to get tests."""
+
+
+def changed_rules(now: TriedMapping, other: TriedMapping) -> list[tuple[RuleAt, str]]:
+    """Returns the rules of `other` that do not stand in the configuration of `now`, each with its text in the file."""
+    known = {_squeezed(text) for _, text in _rules(now)}
+    return [(rule, text) for rule, text in _rules(other) if _squeezed(text) not in known]
+
+
+def tests_of(other: TriedMapping, differences: Differences) -> list[str]:
+    """Returns tests of messages with differences, as YAML for `tests:`, with the outcome by the mapping `other`.
+
+    There is a test for each group of differences, up to `MOST_TESTS`, the greatest group first. Every test passes with
+    the configuration of `other`. A message that only counts together with earlier messages gives no test.
+    """
+    groups = sorted([*differences.samples.values(), *differences.rejects.values()], key=lambda group: -group.count)
+    found: dict[bytes, str] = {}
+    for taken in _examples(group.example for group in groups):
+        line = capture_line(other.source_for(taken.source), taken.record)
+        if line not in found and (text := _test(other, taken, line)) is not None:
+            found[line] = text
+        if len(found) == MOST_TESTS:
+            break
+    return list(found.values())
+
+
+def _examples(examples: Iterable[Taken | None]) -> Sequence[Taken]:
+    """The examples, one for each topic first."""
+    known = [taken for taken in examples if taken is not None]
+    topics: set[str] = set()
+    first = [taken for taken in known if taken.record.topic not in topics and not topics.add(taken.record.topic)]  # type: ignore[func-returns-value]
+    return [*first, *(taken for taken in known if taken not in first)][:_TRIED]
+
+
+def _test(other: TriedMapping, taken: Taken, line: bytes) -> str | None:
+    """The test as YAML; None if the message alone does not have the same outcome again."""
+    message: dict[str, Any] = orjson.loads(line)
+    if message.get("time_kind") == "arrival":
+        del message["time_kind"]
+    message.pop("source" if len(other.config.sources) == 1 else "", None)
+    name = f"{taken.record.topic}, {taken.line}"
+    try:
+        captured = captured_record(dict(message), time.time_ns() // 1000)
+        alone = _new(other)
+        mapped = alone.map(alone.source_for(captured.source), captured.record)
+        expected = _expected(mapped)
+        case = Case.model_validate({"name": name, "message": message, **expected})
+        if not run_case(_new(other), Placed(other.file, 1, case, [captured])).passed:
+            return None
+    except (ConnectorError, SchemaUnavailableError, ValueError):
+        return None
+    lines = [f"  - name: {_json(name)}", f"    message: {_json(message)}"]
+    for key, value in expected.items():
+        if isinstance(value, list):
+            lines += [f"    {key}:", *(f"      - {_json(one)}" for one in value)]
+        else:
+            lines.append(f"    {key}: {_json(value)}")
+    return "\n".join(lines)
+
+
+def _new(mapping: TriedMapping) -> TriedMapping:
+    """The same mapping, which has seen no message: as `test` has it."""
+    return TriedMapping(mapping.file, mapping.config, [rule.line for rule in mapping.rules], {})
+
+
+def _expected(mapped: Mapped) -> dict[str, object]:
+    found: dict[str, object] = {}
+    if mapped.samples:
+        found["samples"] = [
+            {"input": name, "time": format_time(time_us), "value": value} for name, time_us, value in mapped.samples
+        ]
+    if mapped.rejects:
+        found["rejects"] = [
+            {"reason": str(one.reason), **({"path": one.path} if one.path is not None else {})}
+            for one in mapped.rejects
+        ]
+    return found or {"filtered": True}
+
+
+def _json(value: object) -> str:
+    return orjson.dumps(value).decode()
+
+
+def _squeezed(text: str) -> str:
+    """The text without its comments and its blanks at the sides of lines."""
+    return "\n".join(line.strip() for line in text.splitlines() if line.strip() and not line.strip().startswith("#"))
+
+
+def _rules(mapping: TriedMapping) -> list[tuple[RuleAt, str]]:
+    lines = Path(mapping.file).read_text(encoding="utf-8").splitlines()
+    return [(rule, _block(lines[rule.line - 1 :])) for rule in mapping.rules]
+
+
+def _block(lines: Sequence[str]) -> str:
+    """The entry of a list of YAML with which the lines begin."""
+    indent = len(lines[0]) - len(lines[0].lstrip())
+    block = [lines[0]]
+    for line in lines[1:]:
+        if line.strip() and len(line) - len(line.lstrip()) <= indent:
+            break
+        block.append(line)
+    while not block[-1].strip() or block[-1].strip().startswith("#"):
+        block.pop()
+    return "\n".join(block)

@@ -134,9 +134,7 @@ def _ledger(reading: Reading, width: int) -> RenderableType:
 
 def _frames(reading: Reading, width: int, lines: int) -> RenderableType:
     columns = [
-        Column(
-            f"FRAMES {reading.requests:,}, {reading.samples.inserted / max(1, reading.requests):,.0f} samples each"
-        ),
+        Column(f"FRAMES {reading.requests:,}, {reading.samples.inserted / max(1, reading.requests):,.0f} samples each"),
         Column("rows", 7, "right"),
         Column("× series", 9, "right"),  # noqa: RUF001 - the multiplication sign is meant
         Column("samples", 9, "right"),

@@ -10,6 +10,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Final, Protocol
 
 import structlog
@@ -262,12 +263,11 @@ class Intake:
 
     def watch(self, watch: Watch | None) -> None:
         """Also give each chunk that is taken in to `watch`, in the thread of the intake; None ends this."""
+        self._took_in = self._count if watch is None else partial(self._count_and_show, watch)
 
-        def counted_and_watched(chunk: Chunk, parts: list[Part]) -> None:
-            self._count(chunk, parts)
-            watch(chunk, parts)
-
-        self._took_in = self._count if watch is None else counted_and_watched
+    def _count_and_show(self, watch: Watch, chunk: Chunk, parts: list[Part]) -> None:
+        self._count(chunk, parts)
+        watch(chunk, parts)
 
     def _hold(self) -> None:
         self._source.hold()

@@ -70,7 +70,7 @@ class Question(NamedTuple):
             raise QuestionError(f"there is no parameter {min(unknown)!r}; known are topic, input_id and after")
         found = cls(parameters.get("topic", ""), parameters.get("input_id", ""))
         after = parameters.get("after")
-        if after is not None and not (after.isascii() and after.isdigit() and len(after) < 20):  # noqa: PLR2004
+        if after is not None and not (after.isascii() and after.isdigit() and len(after) < 20):
             raise QuestionError("after is the number `next` of the last answer")
         found.takes_topic()
         return found, None if after is None else int(after)
@@ -180,7 +180,9 @@ class Tap:
             look = self._looks.get(question)
             if look is None:
                 if len(self._looks) >= MOST_LOOKS:
-                    raise TooManyLooksError(f"{MOST_LOOKS} others look with other filters; try again when one has ended")
+                    raise TooManyLooksError(
+                        f"{MOST_LOOKS} others look with other filters; try again when one has ended"
+                    )
                 look = _Look(question.takes_topic(), question.takes_input(), 0.0, at=now)
                 if not self._looks:
                     self._time, self._at = _BURST_SECONDS, now
@@ -189,9 +191,7 @@ class Tap:
             look.until = now + LINGER_SECONDS
             self._number = max(self._number, time.time_ns() // 1000)
             since = self._number if after is None else after
-            return Answer(
-                self._number, [one for one in look.kept if one.number > since], Seen(**asdict(look.seen))
-            )
+            return Answer(self._number, [one for one in look.kept if one.number > since], Seen(**asdict(look.seen)))
 
     def _end_old(self, now: float) -> None:
         for question in [question for question, look in self._looks.items() if look.until < now]:

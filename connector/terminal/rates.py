@@ -36,7 +36,7 @@ class RateMeter:
         if marks and any(new < old for new, old in zip(now, marks[-1][1], strict=True)):
             marks.clear()  # the connector was restarted, and counts from 0
         marks.append((at, now))
-        while len(marks) > 2 and marks[1][0] <= at - _SECONDS:  # noqa: PLR2004
+        while len(marks) > 2 and marks[1][0] <= at - _SECONDS:
             marks.popleft()
         begin, then = marks[0]
         rates = Rates()

@@ -203,5 +203,3 @@ def bars(values: Sequence[float], width: int) -> str:
     if not span:
         return _BLOCKS[0] * len(shown)
     return "".join(_BLOCKS[min(len(_BLOCKS) - 1, int((value - low) / span * len(_BLOCKS)))] for value in shown)
-
-

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from connector.mapping.signals.input_ids import Origin
 from connector.records import of_integration
+from connector.try_out.capture import Taken
 from connector.try_out.differences import Differences
 from connector.try_out.mapping import RuleAt
 from connector.try_out.preview import Preview
@@ -50,7 +51,7 @@ class MappingComparison:
     """Tests of messages with differences, as YAML."""
 
 
-def compare(now: Preview, other: Preview, differences: Differences) -> MappingComparison:
+def _compare(now: Preview, other: Preview, differences: Differences) -> MappingComparison:
     """Returns the difference between the previews `now` and `other` of the same records; `differences` has seen all."""
     before, after = set(now.signals), set(other.signals)
     names = {section.name for section in now.mapping.config.sources}
@@ -79,9 +80,22 @@ def compare(now: Preview, other: Preview, differences: Differences) -> MappingCo
     )
 
 
-def differences_of(now: Preview, other: Preview) -> Differences:
-    """Returns what compares the outcomes of the two previews, message by message."""
-    return Differences(now.mapping.origins.get, other.mapping.origins.get)
+class Comparing:
+    """Two mappings that take the same records."""
+
+    def __init__(self, now: Preview, other: Preview) -> None:
+        self._now = now
+        self.other = other
+        self._differences = Differences(now.mapping.origins.get, other.mapping.origins.get)
+
+    def take(self, taken: Taken) -> None:
+        """Maps one record with both mappings, and compares the outcomes."""
+        self._differences.see(taken, self._now.take(taken), self.other.take(taken))
+
+    def finish(self) -> MappingComparison:
+        """Returns the differences, after the last record; `now` must have been finished."""
+        self.other.finish()
+        return _compare(self._now, self.other, self._differences)
 
 
 def _room(other: Preview, inputs: set[str]) -> dict[str, int]:

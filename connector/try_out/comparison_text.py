@@ -89,7 +89,7 @@ def _three(sample: Sample | None, before: Sample | None = None) -> list[object]:
     if before is None:
         return cells
     return [
-        "same" if place < 2 and cell == old else cell  # noqa: PLR2004 - values stay numbers, and readable
+        "same" if place < 2 and cell == old else cell
         for place, (cell, old) in enumerate(zip(cells, _three(before), strict=True))
     ]
 

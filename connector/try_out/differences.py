@@ -170,9 +170,7 @@ def _kind(before: Sample, after: Sample) -> Kind:
     return Kind.TIME if before[2] == after[2] else Kind.BOTH
 
 
-def _by_place(
-    samples: Iterable[Sample], origin: Callable[[str], Origin | None]
-) -> dict[tuple[str, str], Sample]:
+def _by_place(samples: Iterable[Sample], origin: Callable[[str], Origin | None]) -> dict[tuple[str, str], Sample]:
     """Place in the message → its sample; only places with one sample."""
     found: dict[tuple[str, str], list[Sample]] = {}
     for sample in samples:

@@ -16,7 +16,7 @@ from connector.records import Mapped
 from connector.sources.file.lines import capture_line, captured_record
 from connector.try_out.capture import Taken
 from connector.try_out.cases import Case, Placed
-from connector.try_out.differences import Differences
+from connector.try_out.differences import Differences, RejectChange, SampleChange
 from connector.try_out.judge import run_case
 from connector.try_out.mapping import RuleAt, TriedMapping
 
@@ -37,7 +37,8 @@ def tests_of(other: TriedMapping, differences: Differences) -> list[str]:
     There is a test for each group of differences, up to `MOST_TESTS`, the greatest group first. Every test passes with
     the configuration of `other`. A message that only counts together with earlier messages gives no test.
     """
-    groups = sorted([*differences.samples.values(), *differences.rejects.values()], key=lambda group: -group.count)
+    changes: list[SampleChange | RejectChange] = [*differences.samples.values(), *differences.rejects.values()]
+    groups = sorted(changes, key=lambda change: -change.count)
     found: dict[bytes, str] = {}
     for taken in _examples(group.example for group in groups):
         line = capture_line(other.source_for(taken.source), taken.record)
@@ -51,9 +52,10 @@ def tests_of(other: TriedMapping, differences: Differences) -> list[str]:
 def _examples(examples: Iterable[Taken | None]) -> Sequence[Taken]:
     """The examples, one for each topic first."""
     known = [taken for taken in examples if taken is not None]
-    topics: set[str] = set()
-    first = [taken for taken in known if taken.record.topic not in topics and not topics.add(taken.record.topic)]  # type: ignore[func-returns-value]
-    return [*first, *(taken for taken in known if taken not in first)][:_TRIED]
+    first: dict[str, Taken] = {}
+    for taken in known:
+        first.setdefault(taken.record.topic, taken)
+    return [*first.values(), *(taken for taken in known if taken not in first.values())][:_TRIED]
 
 
 def _test(other: TriedMapping, taken: Taken, line: bytes) -> str | None:

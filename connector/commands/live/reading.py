@@ -172,7 +172,7 @@ class TopReader:
         reasons = Counter({reason: int(n) for reason, n in metrics.by("dead_letters_total", "reason").items()})
         return TopReading(
             at=time.time(),
-            ready=status == 200,  # noqa: PLR2004
+            ready=status == 200,
             problems=ready.get("problems", []),
             notices=ready.get("notices", []),
             rates=rates,
@@ -199,7 +199,7 @@ class TopReader:
         except NoPageError as error:
             self._ledger_trouble = str(error)
             return
-        self._ledger_trouble = "" if status == 200 else str(found.get("error"))  # noqa: PLR2004
+        self._ledger_trouble = "" if status == 200 else str(found.get("error"))
         if not self._ledger_trouble:
             self._ledger = found
 
@@ -239,11 +239,15 @@ class TopReader:
 
         requests = of("insert_requests_total")
         several = "" not in requests
-        stored = of("integration_samples_total") if several else {"": metrics.by("samples_total", "outcome")["inserted"]}
+        stored = (
+            of("integration_samples_total") if several else {"": metrics.by("samples_total", "outcome")["inserted"]}
+        )
         waiting = of("integration_samples_in_memory") if several else {"": metrics.total("samples_in_memory")}
         allowed, oldest, density = of("request_rate"), of("oldest_sample_seconds", max), of("density", _mean)
-        fill, inflow, capacity = of("samples_per_request", _mean), of("inflow_samples_per_second"), of(
-            "capacity_samples_per_second"
+        fill, inflow, capacity = (
+            of("samples_per_request", _mean),
+            of("inflow_samples_per_second"),
+            of("capacity_samples_per_second"),
         )
         backlog, sustainable, held = of("backlog_seconds", max), of("load_sustainable", min), of("insert_held", max)
         return [

@@ -26,9 +26,12 @@ _TELL_SECONDS: Final = 5.0
 @CONFIG
 @click.option("--topic", metavar="FILTER", default="", help="Only topics like plant/+/press, plant/# or *press*.")
 @click.option(
-    "--input-id", "input_id", metavar="PATTERN", default="", help="Only messages with such an input ID; * and ? as in a "
-    "shell. Of a message, only these samples are shown.",
-)  # fmt: skip
+    "--input-id",
+    "input_id",
+    metavar="PATTERN",
+    default="",
+    help="Only messages with such an input ID, and only these samples; * and ? as in a shell.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object in a line for each message.")
 @click.option(
     "--for", "seconds", metavar="DURATION", callback=duration_option, help="End after this long, such as 30s."
@@ -57,7 +60,9 @@ def tap(config: Path, topic: str, input_id: str, as_json: bool, seconds: float |
         _, said = pages.json("/readyz")
         why = [f"the connector says: {problem}" for problem in said.get("problems", ())]
         raise click.ClickException(
-            "; ".join(["no such message came; is the filter right? clarify-connector top CONFIG shows what comes", *why])
+            "; ".join(
+                ["no such message came; is the filter right? clarify-connector top CONFIG shows what comes", *why]
+            )
         )
 
 
@@ -98,7 +103,7 @@ class _Look:
 
     def _ask(self, more: Mapping[str, object]) -> dict[str, Any]:
         status, answer = self._pages.json("/tap", {**self._filters, **more})
-        if status != 200:  # noqa: PLR2004
+        if status != 200:
             raise click.ClickException(str(answer.get("error")))
         for trouble in answer.get("silent", ()):
             say(str(trouble), err=True)
@@ -133,19 +138,17 @@ def _write(message: Mapping[str, Any]) -> None:
     say(f"    {_payload(message)}")
     for sample in message["samples"]:
         where = f"{sample['integration']}: " if "integration" in sample else ""
-        say(f"  → {where}{sample['input']}  {sample['time']}  {sample['value']:g}")
+        say(f"  → {where}{sample['input']}  {sample['time']}  {sample['value']:.15g}")
     for reject in message["rejects"]:
-        what = " ".join(
-            f"{name} {reject[name]}" for name in ("path", "input", "value") if reject.get(name) is not None
-        )
+        what = " ".join(f"{name} {reject[name]}" for name in ("path", "input", "value") if reject.get(name) is not None)
         say(f"  ✗ {reject['reason']}{f' ({what})' if what else ''}: {reject['message']}")
         say(f"    {remedy(reject['reason'])}")
     _more(len(message["samples"]), message["samples_in_all"], "samples")
     _more(len(message["rejects"]), message["rejects_in_all"], "rejects")
     if message["left_out_because"]:
-        say(f"  – left out: {message['left_out_because']}")
+        say(f"  · left out: {message['left_out_because']}")
     elif message["values_left_out"]:
-        say(f"  – {message['values_left_out']} values left out, as the mapping says")
+        say(f"  · {message['values_left_out']} values left out, as the mapping says")
 
 
 def _payload(message: Mapping[str, Any]) -> str:

@@ -11,6 +11,7 @@ import time
 import tty
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -58,11 +59,7 @@ def top(config: Path, once: bool, as_json: bool) -> None:
         trouble = ""
         with LiveScreen(console) as screen, _keys():
             while not stop.is_set():
-                screen.draw(
-                    lambda width, height, reading=reading, trouble=trouble: render(
-                        reading, pages.listen, trouble, width, height
-                    )
-                )
+                screen.draw(partial(render, reading, pages.listen, trouble))
                 if _asked_to_end(stop):
                     return
                 try:
@@ -91,7 +88,10 @@ def _asked_to_end(stop: threading.Event) -> bool:
     while not stop.is_set() and (left := until - time.monotonic()) > 0:
         if not sys.stdin.isatty():
             stop.wait(left)
-        elif select.select([sys.stdin], [], [], min(left, _KEY_SECONDS))[0]:
-            if os.read(sys.stdin.fileno(), 1) in (b"q", b"Q", b""):
-                return True
+        elif select.select([sys.stdin], [], [], min(left, _KEY_SECONDS))[0] and _key() in ("q", "Q", ""):
+            return True
     return False
+
+
+def _key() -> str:
+    return os.read(sys.stdin.fileno(), 1).decode(errors="replace")

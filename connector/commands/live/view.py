@@ -99,7 +99,9 @@ def write_text(reading: TopReading, listen: str, out: TextIO) -> None:
         [name, *(found.get(outcome, 0) for outcome, _ in OUTCOMES)]
         for name, found in (("messages", reading.messages), ("samples", reading.samples))
     ]
-    write_table(["ledger" if reading.balanced else "ledger: DOES NOT BALANCE", *(title for _, title in OUTCOMES)], rows, out)
+    write_table(
+        ["ledger" if reading.balanced else "ledger: DOES NOT BALANCE", *(title for _, title in OUTCOMES)], rows, out
+    )
     for columns, found in (
         (_SOURCE_COLUMNS, [_source_row(one) for one in reading.sources]),
         (_INTEGRATION_COLUMNS, [_integration_row(one) for one in reading.integrations]),
@@ -149,7 +151,9 @@ def _source_row(one: SourceState) -> Sequence[str]:
         f"{one.messages.get('waiting', 0):,}",
         f"{one.messages.get('dead_lettered', 0):,}",
         "" if one.lag is None else f"{one.lag:,.0f}",
-        "none in sight" if one.loss_seconds is None else f"{readable_duration(round(one.loss_seconds))} ({one.loss_cause})",
+        "none in sight"
+        if one.loss_seconds is None
+        else f"{readable_duration(round(one.loss_seconds))} ({one.loss_cause})",
     ]
 
 
@@ -176,4 +180,4 @@ def _forecast(one: IntegrationState) -> str:
 
 
 def _known(rate: float | None) -> str:
-    return "–" if rate is None else rate_text(rate)
+    return "?" if rate is None else rate_text(rate)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import orjson
 
@@ -21,6 +22,8 @@ from connector.try_out.judge import run_case
 from connector.try_out.mapping import RuleAt, TriedMapping
 
 MOST_TESTS: Final = 5
+_ALIKE: Final = 2
+"""The number of tests, at most, of messages that the same rules take."""
 _TRIED: Final = 20
 """The number of messages that are tried, at most, to get tests."""
 
@@ -40,10 +43,14 @@ def tests_of(other: TriedMapping, differences: Differences) -> list[str]:
     changes: list[SampleChange | RejectChange] = [*differences.samples.values(), *differences.rejects.values()]
     groups = sorted(changes, key=lambda change: -change.count)
     found: dict[bytes, str] = {}
+    by_rules: Counter[frozenset[int]] = Counter()
     for taken in _examples(group.example for group in groups):
         line = capture_line(other.source_for(taken.source), taken.record)
-        if line not in found and (text := _test(other, taken, line)) is not None:
-            found[line] = text
+        tested = None if line in found else _test(other, taken, line)
+        if tested is None or by_rules[tested.rules] >= _ALIKE:
+            continue
+        by_rules[tested.rules] += 1
+        found[line] = tested.text
         if len(found) == MOST_TESTS:
             break
     return list(found.values())
@@ -58,9 +65,16 @@ def _examples(examples: Iterable[Taken | None]) -> Sequence[Taken]:
     return [*first.values(), *(taken for taken in known if taken not in first.values())][:_TRIED]
 
 
-def _test(other: TriedMapping, taken: Taken, line: bytes) -> str | None:
-    """The test as YAML; None if the message alone does not have the same outcome again."""
-    message: dict[str, Any] = orjson.loads(line)
+class _Tested(NamedTuple):
+    text: str
+    """The test as YAML."""
+    rules: frozenset[int]
+    """The rules that took the message."""
+
+
+def _test(other: TriedMapping, taken: Taken, line: bytes) -> _Tested | None:
+    """The test of a message; None if the message alone does not have the same outcome again."""
+    message: dict[str, Any] = _readable(orjson.loads(line))
     if message.get("time_kind") == "arrival":
         del message["time_kind"]
     message.pop("source" if len(other.config.sources) == 1 else "", None)
@@ -71,9 +85,10 @@ def _test(other: TriedMapping, taken: Taken, line: bytes) -> str | None:
         mapped = alone.map(alone.source_for(captured.source), captured.record)
         expected = _expected(mapped)
         case = Case.model_validate({"name": name, "message": message, **expected})
-        if not run_case(_new(other), Placed(other.file, 1, case, [captured])).passed:
-            return None
+        result = run_case(_new(other), Placed(other.file, 1, case, [captured]))
     except (ConnectorError, SchemaUnavailableError, ValueError):
+        return None
+    if not result.passed:
         return None
     lines = [f"  - name: {_json(name)}", f"    message: {_json(message)}"]
     for key, value in expected.items():
@@ -81,7 +96,22 @@ def _test(other: TriedMapping, taken: Taken, line: bytes) -> str | None:
             lines += [f"    {key}:", *(f"      - {_json(one)}" for one in value)]
         else:
             lines.append(f"    {key}: {_json(value)}")
-    return "\n".join(lines)
+    return _Tested("\n".join(lines), frozenset(result.rules))
+
+
+def _readable(message: dict[str, Any]) -> dict[str, Any]:
+    """The message with its payload as JSON, if this gives the same bytes."""
+    text = message.get("payload_text")
+    try:
+        document = orjson.loads(text or "")
+    except orjson.JSONDecodeError:
+        return message
+    if orjson.dumps(document) != text.encode():
+        return message
+    return {
+        "payload" if key == "payload_text" else key: document if key == "payload_text" else value
+        for key, value in message.items()
+    }
 
 
 def _new(mapping: TriedMapping) -> TriedMapping:

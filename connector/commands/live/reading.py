@@ -19,8 +19,8 @@ from connector.terminal.rates import RateMeter, Rates
 _PREFIX: Final = "clarify_connector_"
 _RECEIVED: Final = re.compile(rf"{_PREFIX}\w+_(received|lines)_total")
 """The counters of what a source has read, by the kind of the source."""
-_LEDGER_SECONDS: Final = 10.0
-"""The connector makes its page of the ledger at most this often."""
+_LEDGER_SECONDS: Final = 5.0
+"""The connector makes its page of the ledger at most once in ten seconds."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -148,7 +148,8 @@ def _write(message: Mapping[str, Any]) -> None:
     if message["left_out_because"]:
         say(f"  · left out: {message['left_out_because']}")
     elif message["values_left_out"]:
-        say(f"  · {message['values_left_out']} values left out, as the mapping says")
+        n = message["values_left_out"]
+        say(f"  · {n} {'value' if n == 1 else 'values'} left out, as the mapping says")
 
 
 def _payload(message: Mapping[str, Any]) -> str:

@@ -262,7 +262,7 @@ def test_renamed_moved_and_lost_samples_and_new_rejects_are_told_apart(folder: P
         ("connector.yaml", "{topic: x/+, time: when, values: {word: {skip: true}}}"),
         (
             "changed.yaml",
-            "{topic: x/+, time: at, values: {p.v: {input: new}, t: {skip: true}, word: {states: {off: 0}}}}",
+            "{topic: x/+, time: at, values: {p.v: {input: n}, t: {skip: true}, word: {states: {off: 0}}}}",
         ),
     ):
         text = CONFIG.replace("    - topic: never/{x}\n", f"    - {rule}\n")

@@ -103,10 +103,8 @@ class ObserveSection(Section):
         if self.token is not None and len(self.token.get_secret_value()) < _SHORT_TOKEN:
             return [f"a token of fewer than {_SHORT_TOKEN} characters can be guessed: use `openssl rand -hex 32`"]
         if self.token is None:
-            return [
-                f"listen {self.listen}: everybody who can reach this address can read the pages, with payloads; "
-                "set token and tls"
-            ]
+            open_to = f"listen {self.listen}: everybody who can reach this address can read the pages, with payloads"
+            return [f"{open_to}; set token and tls"]
         if self.tls is None:
             return ["token without tls: others in the network can read the token; set tls"]
         return []

@@ -36,6 +36,19 @@ class Kind(StrEnum):
     """There is no sample any more."""
 
 
+class Example(NamedTuple):
+    """A message with a difference, to make a test of."""
+
+    taken: Taken
+    after: Mapped
+    """What the other mapping makes of the message."""
+
+    @property
+    def size(self) -> int:
+        """The bytes of the payload."""
+        return len(self.taken.record.payload or b"")
+
+
 @dataclass(slots=True)
 class SampleChange:
     """A kind of change of the samples of an input; `before` and `after` are the first example."""
@@ -45,7 +58,7 @@ class SampleChange:
     topic: str
     before: Sample | None
     after: Sample | None
-    example: Taken | None
+    example: Example | None
     """The smallest message with this change; None if all are large."""
     count: int = 1
 
@@ -58,7 +71,7 @@ class RejectChange:
     line: int
     topic: str
     reject: Reject
-    example: Taken | None
+    example: Example | None
     count: int = 1
 
 
@@ -91,21 +104,21 @@ class Differences:
         if before is None or after is None:
             return
         noted = self.in_all
-        pairs = self._paired(before.samples, after.samples)
+        pairs, example = self._paired(before.samples, after.samples), Example(taken, after)
         for one, other in pairs.both:
             if one == other:
                 self.unchanged += 1
             else:
-                self._note(_kind(one, other), taken, one, other)
+                self._note(_kind(one, other), example, one, other)
         for one in pairs.gone:
-            self._note(Kind.GONE, taken, one, None)
+            self._note(Kind.GONE, example, one, None)
         for other in pairs.new:
-            self._note(Kind.NEW, taken, None, other)
+            self._note(Kind.NEW, example, None, other)
         for appears, rejects, others in ((False, before.rejects, after.rejects), (True, after.rejects, before.rejects)):
             there = {(reject.reason, reject.path) for reject in others}
             for reject in rejects:
                 if (reject.reason, reject.path) not in there:
-                    self._note_reject(appears, taken, reject)
+                    self._note_reject(appears, example, reject)
         self.messages += self.in_all > noted
 
     def _paired(self, before: Sequence[Sample], after: Sequence[Sample]) -> _Pairs:
@@ -131,31 +144,33 @@ class Differences:
         pairs.new.extend(sample for sample in others if sample not in new)
         return pairs
 
-    def _note(self, kind: Kind, taken: Taken, before: Sample | None, after: Sample | None) -> None:
+    def _note(self, kind: Kind, example: Example, before: Sample | None, after: Sample | None) -> None:
         self.in_all += 1
         key = (kind, before[0] if before else "", after[0] if after else "")
+        taken = example.taken
         change = self.samples.get(key)
         if change is not None:
             change.count += 1
-            change.example = _smaller(change.example, taken)
+            change.example = _smaller(change.example, example)
         elif self._full:
             self.further += 1
         else:
-            example = _smaller(None, taken)
-            self.samples[key] = SampleChange(kind, taken.line, taken.record.topic, before, after, example)
+            small = _smaller(None, example)
+            self.samples[key] = SampleChange(kind, taken.line, taken.record.topic, before, after, small)
 
-    def _note_reject(self, appears: bool, taken: Taken, reject: Reject) -> None:
+    def _note_reject(self, appears: bool, example: Example, reject: Reject) -> None:
         self.in_all += 1
         key = (appears, reject.reason, reject.path or "")
+        taken = example.taken
         change = self.rejects.get(key)
         if change is not None:
             change.count += 1
-            change.example = _smaller(change.example, taken)
+            change.example = _smaller(change.example, example)
         elif self._full:
             self.further += 1
         else:
-            example = _smaller(None, taken)
-            self.rejects[key] = RejectChange(appears, taken.line, taken.record.topic, reject, example)
+            small = _smaller(None, example)
+            self.rejects[key] = RejectChange(appears, taken.line, taken.record.topic, reject, small)
 
     @property
     def _full(self) -> bool:
@@ -179,8 +194,7 @@ def _by_place(samples: Iterable[Sample], origin: Callable[[str], Origin | None])
     return {place: some[0] for place, some in found.items() if len(some) == 1}
 
 
-def _smaller(example: Taken | None, taken: Taken) -> Taken | None:
-    size = len(taken.record.payload or b"")
-    if size > LARGEST_EXAMPLE or taken.record.problem:
-        return example
-    return taken if example is None or size < len(example.record.payload or b"") else example
+def _smaller(known: Example | None, found: Example) -> Example | None:
+    if found.size > LARGEST_EXAMPLE or found.taken.record.problem:
+        return known
+    return found if known is None or found.size < known.size else known

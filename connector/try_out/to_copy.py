@@ -15,9 +15,8 @@ from connector.formats.format import SchemaUnavailableError
 from connector.mapping.time.times import format_time
 from connector.records import Mapped
 from connector.sources.file.lines import capture_line, captured_record
-from connector.try_out.capture import Taken
 from connector.try_out.cases import Case, Placed
-from connector.try_out.differences import Differences, RejectChange, SampleChange
+from connector.try_out.differences import Differences, Example, RejectChange, SampleChange
 from connector.try_out.judge import run_case
 from connector.try_out.mapping import RuleAt, TriedMapping
 
@@ -44,9 +43,9 @@ def tests_of(other: TriedMapping, differences: Differences) -> list[str]:
     groups = sorted(changes, key=lambda change: -change.count)
     found: dict[bytes, str] = {}
     by_rules: Counter[frozenset[int]] = Counter()
-    for taken in _examples(group.example for group in groups):
-        line = capture_line(other.source_for(taken.source), taken.record)
-        tested = None if line in found else _test(other, taken, line)
+    for example in _examples(group.example for group in groups):
+        line = capture_line(other.source_for(example.taken.source), example.taken.record)
+        tested = None if line in found else _test(other, example, line)
         if tested is None or by_rules[tested.rules] >= _ALIKE:
             continue
         by_rules[tested.rules] += 1
@@ -56,13 +55,14 @@ def tests_of(other: TriedMapping, differences: Differences) -> list[str]:
     return list(found.values())
 
 
-def _examples(examples: Iterable[Taken | None]) -> Sequence[Taken]:
+def _examples(examples: Iterable[Example | None]) -> Sequence[Example]:
     """The examples, one for each topic first."""
-    known = [taken for taken in examples if taken is not None]
-    first: dict[str, Taken] = {}
-    for taken in known:
-        first.setdefault(taken.record.topic, taken)
-    return [*first.values(), *(taken for taken in known if taken not in first.values())][:_TRIED]
+    known = [one for one in examples if one is not None]
+    first: dict[str, Example] = {}
+    for one in known:
+        first.setdefault(one.taken.record.topic, one)
+    chosen = set(map(id, first.values()))
+    return [*first.values(), *(one for one in known if id(one) not in chosen)][:_TRIED]
 
 
 class _Tested(NamedTuple):
@@ -72,8 +72,9 @@ class _Tested(NamedTuple):
     """The rules that took the message."""
 
 
-def _test(other: TriedMapping, taken: Taken, line: bytes) -> _Tested | None:
-    """The test of a message; None if the message alone does not have an outcome that comes again."""
+def _test(other: TriedMapping, example: Example, line: bytes) -> _Tested | None:
+    """The test of a message; None if the message alone has another outcome than after the messages before it."""
+    taken = example.taken
     exact: dict[str, Any] = orjson.loads(line)
     if exact["time_kind"] == "arrival":
         del exact["time_kind"]
@@ -83,6 +84,8 @@ def _test(other: TriedMapping, taken: Taken, line: bytes) -> _Tested | None:
     name = f"{taken.record.topic}, {taken.line}"
     try:
         expected = _expected(alone.map(alone.source_for(taken.source), taken.record))
+        if expected != _expected(example.after):
+            return None
         for message in (_readable(exact), exact):
             captured = captured_record(dict(message), time.time_ns() // 1000)
             case = Case.model_validate({"name": name, "message": message, **expected})

@@ -158,7 +158,7 @@ class TopReader:
     def read(self) -> TopReading:
         """Take a reading. Raises `NoPageError`."""
         status, ready = self._pages.json("/readyz")
-        metrics = Metrics(self._pages.text("/metrics")[1])
+        metrics = self._metrics()
         now = self._clock()
         self._read_ledger(now)
         messages, samples = metrics.by("messages_total", "outcome"), metrics.by("samples_total", "outcome")
@@ -188,6 +188,15 @@ class TopReader:
             dead_letters_kept=metrics.total("dead_letters_kept"),
             filtered=ready.get("filtered_by", {}),
         )
+
+    def _metrics(self) -> Metrics:
+        status, text = self._pages.text("/metrics")
+        try:
+            if status == 200:
+                return Metrics(text)
+        except ValueError:
+            text = "the page is not in the format of Prometheus"
+        raise NoPageError(f"{self._pages.listen}/metrics: {text.strip()}")
 
     def _read_ledger(self, now: float) -> None:
         """Ask for the ledger now and then; without an answer, the last one stays, and the reason is kept."""

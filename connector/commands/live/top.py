@@ -40,7 +40,8 @@ def top(config: Path, once: bool, as_json: bool) -> None:
 
     The screen has what comes in, waits and goes out, for each source and each integration; what is wrong, and what to
     do; dead letters; how full the frames are, and whether the load fits. The key q ends the command. Where there is no
-    terminal, the state is printed once; the rates are those of two seconds.
+    terminal, the state is printed once; the rates are those of two seconds. The exit status is 0 also if something is
+    wrong: `health` judges.
     """
     pages = RunningPages(config)
     reader = TopReader(pages)

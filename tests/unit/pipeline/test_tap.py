@@ -238,9 +238,11 @@ def test_a_value_that_is_not_let_in_is_shown_as_a_reject() -> None:
     desk = Desk()
     look = desk.look()
     assert desk.watch is not None
-    part = Mapped(rejects=[Reject(Reason.SIGNAL_HELD, "held", input_id="a/v")])
+    part = Mapped([("plant-b|x", ARRIVAL, 1.0)], [Reject(Reason.SIGNAL_HELD, "held", input_id="a/v")])
     desk.watch(Chunk("plant", "0", [0], [record()]), [(0, part)])
     (found,) = look.more()
     assert found["rejects"] == [
         {"reason": "signal_held", "path": None, "value": None, "message": "held", "input": "a/v"}
     ]
+    sample = {"integration": "plant-b", "input": "x", "time": "2026-09-21T14:13:20Z", "value": 1.0}
+    assert found["samples"] == [sample], "an input of another integration is not taken for one of the default one"

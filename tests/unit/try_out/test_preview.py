@@ -277,6 +277,20 @@ def test_renamed_moved_and_lost_samples_and_new_rejects_are_told_apart(folder: P
     assert (renamed["before"]["time"], renamed["after"]["time"]) == ("2026-05-01T06:00:00Z", "2026-05-01T07:00:00Z")
 
 
+def test_a_message_that_counts_only_after_others_or_is_large_gives_no_test(folder: Path) -> None:
+    for name, thin in (("connector.yaml", ""), ("changed.yaml", ", thin: {min_interval: 1m}")):
+        text = CONFIG.replace("temp: {unit: °C}", f"temp: {{unit: °C{thin}}}")
+        (folder / name).write_text(text, encoding="utf-8")
+    found = of_capture(folder, "--compare", folder / "changed.yaml")["comparison"]
+    assert [(one["change"], one["count"]) for one in found["changes"]] == [("gone", 4), ("gone", 4)]
+    assert found["tests"] == [], "each of these messages alone would give its sample"
+    large = line("plant/m0/telemetry", {"temp": 1, "note": "x" * 5000}, source="plant")
+    (folder / "capture.ndjson").write_text(large, encoding="utf-8")
+    (folder / "changed.yaml").write_text(WORKBENCH, encoding="utf-8")
+    found = of_capture(folder, "--compare", folder / "changed.yaml")["comparison"]
+    assert ([one["change"] for one in found["changes"]], found["tests"]) == (["value"], [])
+
+
 def test_what_is_renamed_is_found_by_its_topic_where_sources_are_called_otherwise(folder: Path) -> None:
     other = folder / "other.yaml"
     other.write_text(CONFIG.replace("name: plant", "name: works").replace("/{field}", ".{field}"), encoding="utf-8")

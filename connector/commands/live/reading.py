@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from connector.commands.dead_letters.remedies import remedy
 from connector.commands.live.pages import NoPageError, RunningPages
-from connector.terminal.rates import RateMeter, Rates
+from connector.terminal.rates import Meter, RateMeter, Rates
 
 _PREFIX: Final = "clarify_connector_"
 _RECEIVED: Final = re.compile(rf"{_PREFIX}\w+_(received|lines)_total")
@@ -149,8 +149,8 @@ class TopReader:
         self._pages = pages
         self._clock = clock
         self._meter = RateMeter()
-        self._counters: dict[tuple[str, str], tuple[float, float, float | None]] = {}
-        """(what, name) → (time, count, rate) of the last reading."""
+        self._meters: defaultdict[tuple[str, str], Meter] = defaultdict(Meter)
+        """(what, name) → the meter of a counter."""
         self._ledger: dict[str, Any] = {}
         self._ledger_trouble = ""
         self._ledger_due = 0.0
@@ -213,14 +213,7 @@ class TopReader:
             self._ledger = found
 
     def _rate(self, what: str, name: str, count: float | None, now: float) -> float | None:
-        """The rate of a counter since the last reading with another count."""
-        if count is None:
-            return None
-        at, before, rate = self._counters.get((what, name), (now, count, None))
-        if now > at:
-            rate = max(0.0, count - before) / (now - at)
-        self._counters[what, name] = now, count, rate
-        return rate
+        return None if count is None else self._meters[what, name].note(now, count)
 
     def _sources(self, metrics: Metrics, now: float) -> list[SourceState]:
         ledger, received = self._ledger.get("sources", {}), metrics.received()

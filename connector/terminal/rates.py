@@ -33,7 +33,8 @@ class Meter:
         marks = self._marks
         if marks and count < marks[-1][1]:
             marks.clear()  # the connector was restarted, and counts from 0
-        marks.append((at, count))
+        if not marks or at > marks[-1][0]:
+            marks.append((at, count))
         while len(marks) > 2 and marks[1][0] <= at - _SECONDS:
             marks.popleft()
         begin, before = marks[0]

@@ -148,6 +148,10 @@ class TopReader:
     def __init__(self, pages: RunningPages, clock: Callable[[], float] = time.monotonic) -> None:
         self._pages = pages
         self._clock = clock
+        self.pages = 0
+        """The number of different pages of metrics so far; from two on, there are rates."""
+        self._text = ""
+        self._at = 0.0
         self._meter = RateMeter()
         self._meters: defaultdict[tuple[str, str], Meter] = defaultdict(Meter)
         """(what, name) → the meter of a counter."""
@@ -159,8 +163,8 @@ class TopReader:
         """Take a reading. Raises `NoPageError`."""
         status, ready = self._pages.json("/readyz")
         metrics = self._metrics()
-        now = self._clock()
-        self._read_ledger(now)
+        now = self._at
+        self._read_ledger()
         messages, samples = metrics.by("messages_total", "outcome"), metrics.by("samples_total", "outcome")
         rates = self._meter.note(
             now,
@@ -190,16 +194,21 @@ class TopReader:
         )
 
     def _metrics(self) -> Metrics:
+        """The metrics, and their time: a page that the connector has kept is as old as when it first came."""
         status, text = self._pages.text("/metrics")
         try:
             if status == 200:
+                if text != self._text:
+                    self._text, self._at = text, self._clock()
+                    self.pages += 1
                 return Metrics(text)
         except ValueError:
             text = "the page is not in the format of Prometheus"
         raise NoPageError(f"{self._pages.listen}/metrics: {text.strip()}")
 
-    def _read_ledger(self, now: float) -> None:
+    def _read_ledger(self) -> None:
         """Ask for the ledger now and then; without an answer, the last one stays, and the reason is kept."""
+        now = self._clock()
         if now < self._ledger_due:
             return
         self._ledger_due = now + _LEDGER_SECONDS

@@ -28,6 +28,8 @@ from connector.terminal.tables import write_json
 _TURN_SECONDS: Final = 1.0
 """The time between two readings. The connector makes its metrics at most this often."""
 _FOR_RATES_SECONDS: Final = 2.0
+_LONGEST_SECONDS: Final = 20.0
+"""The longest wait for a second page of metrics: the connector keeps one for longer, if it takes long to make."""
 _KEY_SECONDS: Final = 0.1
 
 
@@ -40,7 +42,7 @@ def top(config: Path, once: bool, as_json: bool) -> None:
 
     The screen has what comes in, waits and goes out, for each source and each integration; what is wrong, and what to
     do; dead letters; how full the frames are, and whether the load fits. The key q ends the command. Where there is no
-    terminal, the state is printed once; the rates are those of two seconds. The exit status is 0 also if something is
+    terminal, the state is printed once; the rates are those of some seconds. The exit status is 0 also if something is
     wrong: `health` judges.
     """
     pages = RunningPages(config)
@@ -50,8 +52,10 @@ def top(config: Path, once: bool, as_json: bool) -> None:
     stop = threading.Event()
     with interrupted_by(stop):
         if console is None:
-            stop.wait(_FOR_RATES_SECONDS)
-            reading = reader.read()
+            until = time.monotonic() + _LONGEST_SECONDS
+            while reader.pages < 2 and not stop.is_set() and time.monotonic() < until:
+                stop.wait(_FOR_RATES_SECONDS)
+                reading = reader.read()
             if as_json:
                 write_json(reading.as_json(), sys.stdout)
             else:

@@ -39,6 +39,10 @@ class MappingComparison:
     """Input IDs that only the current mapping gives, including renamed values: signals that would get no more data."""
     samples: tuple[int, int]
     """(number of samples with the current mapping, number of samples with the other mapping)."""
+    requests: tuple[int, int]
+    """The number of requests in the order of arrival, with each mapping."""
+    frame_bytes: tuple[int, int]
+    """The bytes of the frames of all samples at once, with each mapping."""
     differences: Differences
     room: dict[str, int]
     """Integration (as before its input IDs) → signals that `signals.max` of the other configuration still has room
@@ -72,6 +76,8 @@ def _compare(now: Preview, other: Preview, differences: Differences) -> MappingC
         created=created,
         orphaned=sorted(before - after),
         samples=(now.samples, other.samples),
+        requests=(now.pace.requests, other.pace.requests),
+        frame_bytes=(_frame_bytes(now), _frame_bytes(other)),
         differences=differences,
         room=_room(other, after),
         published=sum(bool((found := metadata.get(one)) and found.item) for one in created),
@@ -90,12 +96,18 @@ class Comparing:
 
     def take(self, taken: Taken) -> None:
         """Maps one record with both mappings, and compares the outcomes."""
-        self._differences.see(taken, self._now.take(taken), self.other.take(taken))
+        before, after = self._now.take(taken), self.other.take(taken)
+        if before is not None and after is not None:  # else a schema is away, and the outcome is not known
+            self._differences.see(taken, self._now.shown(before), self.other.shown(after), after)
 
     def finish(self) -> MappingComparison:
         """Returns the differences, after the last record; `now` must have been finished."""
         self.other.finish()
         return _compare(self._now, self.other, self._differences)
+
+
+def _frame_bytes(preview: Preview) -> int:
+    return sum(frame.bytes for frame in preview.packer.frames)
 
 
 def _room(other: Preview, inputs: set[str]) -> dict[str, int]:

@@ -27,6 +27,12 @@ def write_comparison(comparison: MappingComparison, clarify: InClarify, out: Tex
         f"  {comparison.kept} signals go on; {len(comparison.created)} would be new, {len(comparison.orphaned)} would "
         f"get no more data; {comparison.samples[1]} samples instead of {comparison.samples[0]}",
     )
+    before, after = comparison.requests
+    write_line(
+        out,
+        f"  {after} requests instead of {before} in the order of arrival; {comparison.frame_bytes[1]} bytes instead of "
+        f"{comparison.frame_bytes[0]}",
+    )
     _cost(comparison, clarify, out)
     if comparison.renamed:
         write_line(out, "  renamed: each new name is a new, billable signal, and the old signal ends")

@@ -99,12 +99,10 @@ class Differences:
     further: int = 0
     """The number of differences of kinds beyond the limit of kinds."""
 
-    def see(self, taken: Taken, before: Mapped | None, after: Mapped | None) -> None:
-        """Compare the outcomes of a message; None if an outcome is not known, since its schema is not available."""
-        if before is None or after is None:
-            return
+    def see(self, taken: Taken, before: Mapped, after: Mapped, whole: Mapped) -> None:
+        """Compare the outcomes of a message; `whole` is all that the other mapping makes of it."""
         noted = self.in_all
-        pairs, example = self._paired(before.samples, after.samples), Example(taken, after)
+        pairs, example = self._paired(before.samples, after.samples), Example(taken, whole)
         for one, other in pairs.both:
             if one == other:
                 self.unchanged += 1

@@ -208,6 +208,10 @@ class Preview:
         """Returns the rules that took no message."""
         return [rule for rule in self.mapping.rules if rule.number not in self.by_rule]
 
+    def shown(self, mapped: Mapped) -> Mapped:
+        """Returns the outcome with the samples of the integration that is shown."""
+        return mapped if self.only is None else Mapped(list(filter(self._is_shown, mapped.samples)), mapped.rejects)
+
     def _is_shown(self, sample: Sample) -> bool:
         return self.only is None or of_integration(sample[0])[0] == self.only
 

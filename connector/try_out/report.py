@@ -192,6 +192,8 @@ def _comparison(comparison: MappingComparison, clarify: InClarify) -> dict[str, 
         "created": comparison.created,
         "orphaned": comparison.orphaned,
         "samples": {"before": comparison.samples[0], "after": comparison.samples[1]},
+        "requests": {"before": comparison.requests[0], "after": comparison.requests[1]},
+        "frame_bytes": {"before": comparison.frame_bytes[0], "after": comparison.frame_bytes[1]},
         "cost": {
             "new_signals": len(comparison.created),
             "in_clarify_already": None if clarify.not_asked else len(comparison.created) - len(clarify.created),

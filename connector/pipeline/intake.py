@@ -10,7 +10,6 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import Final, Protocol
 
 import structlog
@@ -20,7 +19,7 @@ from connector.mapping.mapper import Mapper
 from connector.mapping.time.clock_skew import Skew
 from connector.pipeline.discoveries import Announcer, Discoveries
 from connector.pipeline.rejects import Rejects
-from connector.pipeline.tap import Watch
+from connector.pipeline.tap import Tap
 from connector.pipeline.under_way import IDLE_SECONDS, LOOK_SECONDS, UnderWay
 from connector.records import Chunk, Mapped, Part, Record, Rows
 from connector.sources.source import Source, SourceFailedError, SourceFinishedError, ThreadedSource
@@ -131,14 +130,15 @@ class Intake:
         admit: Callable[[list[Part]], list[Part]] | None,
         counters: Counters,
         saw: Callable[[str, Sequence[Record]], None] | None,
+        tap: Tap,
         commit: Callable[[], None],
         draining: threading.Event,
         aborted: threading.Event,
     ) -> None:
         """`admit` puts a reject in the place of each sample of a signal that is not let in.
 
-        `saw` gets the name of the source and its new records. `commit` commits settled records to the sources: a chunk
-        without waiting samples is settled at once.
+        `saw` gets the name of the source and its new records, and `tap` each chunk with its parts. `commit` commits
+        settled records to the sources: a chunk without waiting samples is settled at once.
         """
         self._source = source
         self._mapper = mapper
@@ -147,10 +147,10 @@ class Intake:
         self._admit = admit
         self._counters = counters
         self._saw = saw
+        self._tap = tap
         self._commit = commit
         self._draining = draining
         self._aborted = aborted
-        self._took_in: Callable[[Chunk, list[Part]], object] = self._count
         self._waiting: dict[str, _Waiting] = {}
 
     def run(self) -> str | None:
@@ -252,22 +252,12 @@ class Intake:
         if counted is None:
             return False
         self._counters.received(*counted)
-        self._took_in(chunk, parts)
-        self._commit()
-        return True
-
-    def _count(self, chunk: Chunk, parts: list[Part]) -> None:
         self._counters.left_out(part for _, part in parts)
         if self._saw is not None:
             self._saw(chunk.source, chunk.records)
-
-    def watch(self, watch: Watch | None) -> None:
-        """Also give each chunk that is taken in to `watch`, in the thread of the intake; None ends this."""
-        self._took_in = self._count if watch is None else partial(self._count_and_show, watch)
-
-    def _count_and_show(self, watch: Watch, chunk: Chunk, parts: list[Part]) -> None:
-        self._count(chunk, parts)
-        watch(chunk, parts)
+        self._tap.took_in(chunk, parts)
+        self._commit()
+        return True
 
     def _hold(self) -> None:
         self._source.hold()

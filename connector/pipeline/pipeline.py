@@ -28,7 +28,7 @@ from connector.pipeline.intake import Intake, SharedMapper, ended
 from connector.pipeline.notices import Notices
 from connector.pipeline.rejects import DeadLetters, Rejects
 from connector.pipeline.status import PipelineStatus
-from connector.pipeline.tap import Tap, Watch
+from connector.pipeline.tap import Tap
 from connector.pipeline.under_way import UnderWay
 from connector.records import Part, Record
 from connector.sources.source import Source
@@ -122,6 +122,7 @@ class Pipeline:
             )
         self._sending = len(self.destinations)
         """Number of sender threads that have not ended."""
+        self.tap = Tap()
         self._intakes = [
             Intake(
                 source,
@@ -131,13 +132,13 @@ class Pipeline:
                 admit,
                 self.status,
                 saw,
+                self.tap,
                 self._commit,
                 self._draining,
                 self._aborted,
             )
             for source in sources
         ]
-        self.tap = Tap(self._watch)
         self._threads = [
             WatchedThread(f"intake-{source.name}", source.name, partial(self._guarded, intake.run))
             for source, intake in zip(sources, self._intakes, strict=True)
@@ -164,11 +165,6 @@ class Pipeline:
                 self.status.committed(commit)
         if commits:
             self._under_way.committed()
-
-    def _watch(self, watch: Watch | None) -> None:
-        """Let every intake give its chunks to `watch`, too; None ends this."""
-        for intake in self._intakes:
-            intake.watch(watch)
 
     # -- requests of a source that gives partitions away (see Handover) ---------------------------
 

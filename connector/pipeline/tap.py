@@ -1,8 +1,8 @@
 """A tap: shows messages as they are taken in, and what they become, while somebody looks.
 
-A look is a question that is asked again and again. The first question arms the tap: each intake then also gives its
-chunks to the tap. The tap disarms itself some seconds after the last question. Without a look, the intakes know nothing
-of the tap, so the tap costs nothing.
+A look is a question that is asked again and again. The first question arms the tap: the function that the intakes call
+with each chunk is swapped. The tap disarms itself some seconds after the last question. Without a look, this function
+does nothing: a chunk costs one call, and a message costs nothing.
 
 A look changes nothing, and is bounded. It keeps the newest messages only, cut to a readable size, and shows a part of
 the messages where more come than a person can read. Looking takes a small share of the time of the intakes: chunks
@@ -43,8 +43,9 @@ _REMEMBERED: Final = 10_000
 
 _log = structlog.get_logger(__name__)
 
-Watch = Callable[[Chunk, list[Part]], object]
-"""Gets each chunk that is taken in, with its parts."""
+
+def nobody_looks(_chunk: Chunk, _parts: list[Part]) -> None:
+    """Take a chunk while nobody looks."""
 
 
 class QuestionError(ConnectorError, ValueError):
@@ -153,9 +154,10 @@ class _Look:
 class Tap:
     """The looks at a pipeline. Safe for threads: the intakes give chunks, and pages ask."""
 
-    def __init__(self, arm: Callable[[Watch | None], object], clock: Callable[[], float] = time.monotonic) -> None:
-        """`arm` gives a function to all intakes, or takes it away with None. `clock` gives seconds."""
-        self._arm = arm
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        """`clock` gives seconds."""
+        self.took_in: Callable[[Chunk, list[Part]], object] = nobody_looks
+        """Takes a chunk that was taken in, with its parts; each intake calls what stands here."""
         self._clock = clock
         self._lock = threading.Lock()
         self._looks: dict[Question, _Look] = {}
@@ -163,11 +165,6 @@ class Tap:
         self._time = 0.0
         """Seconds that looking may take now; negative after a long look."""
         self._at = 0.0
-
-    @property
-    def armed(self) -> bool:
-        """Whether somebody looks."""
-        return bool(self._looks)
 
     def ask(self, question: Question, after: int | None = None) -> Answer:
         """Returns the messages that came after the number `after`; the first question (None) only begins a look.
@@ -186,7 +183,7 @@ class Tap:
                 look = _Look(question.takes_topic(), question.takes_input(), 0.0, at=now)
                 if not self._looks:
                     self._time, self._at = _BURST_SECONDS, now
-                    self._arm(self._watch)
+                    self.took_in = self._watch
                 self._looks[question] = look
             look.until = now + LINGER_SECONDS
             self._number = max(self._number, time.time_ns() // 1000)
@@ -205,7 +202,7 @@ class Tap:
                 now = self._clock()
                 self._end_old(now)
                 if not self._looks:
-                    self._arm(None)
+                    self.took_in = nobody_looks
                     return
                 self._time = min(_BURST_SECONDS, self._time + (now - self._at) * _SHARE)
                 self._at = now
@@ -218,7 +215,7 @@ class Tap:
             _log.exception("tap_failed", source=chunk.source)
             with self._lock:
                 self._looks.clear()
-                self._arm(None)
+                self.took_in = nobody_looks
 
     def _look(self, look: _Look, chunk: Chunk, parts: list[Part], now: float) -> None:
         found = look.matching(chunk.records, parts)

@@ -54,7 +54,7 @@ def test_a_question_is_passed_on_to_the_workers_as_it_is() -> None:
 
 
 def test_a_process_answers_a_question_and_refuses_what_it_cannot_answer() -> None:
-    page = tap_page(Tap(lambda _watch: None))
+    page = tap_page(Tap())
 
     def asked(**parameters: str) -> tuple[int, dict[str, Any]]:
         status, kind, body = page(parameters)

@@ -12,7 +12,7 @@ from connector.mapping.mapper import Mapper
 from connector.mapping.rules.compiler.rule import compile_rule
 from connector.mapping.rules.section import RuleSection
 from connector.pipeline import tap as tapping
-from connector.pipeline.tap import Question, QuestionError, Tap, TooManyLooksError, Watch
+from connector.pipeline.tap import Question, QuestionError, Tap, TooManyLooksError, nobody_looks
 from connector.pipeline.tapped import PAYLOAD_BYTES
 from connector.records import Chunk, Mapped, Reason, Record, Reject
 from tests.scripted import Clock
@@ -24,15 +24,11 @@ class Desk:
     """A tap of one intake, with a mapping."""
 
     def __init__(self, *rules: dict[str, Any]) -> None:
-        self.watch: Watch | None = None
         self.clock = Clock()
-        self.tap = Tap(self._arm, self.clock)
+        self.tap = Tap(self.clock)
         compiled = [compile_rule(RuleSection.model_validate(rule)) for rule in rules]
         self._chunks = ChunkMapper(Mapper(compiled, unmatched="filter"))
         self._position = 0
-
-    def _arm(self, watch: Watch | None) -> None:
-        self.watch = watch
 
     def take_in(self, *records: Record) -> None:
         """As an intake does."""
@@ -40,8 +36,11 @@ class Desk:
         assert done == len(records)
         positions = range(self._position, self._position + len(records))
         self._position += len(records)
-        if self.watch is not None:
-            self.watch(Chunk("plant", "0", positions, list(records)), parts)
+        self.tap.took_in(Chunk("plant", "0", positions, list(records)), parts)
+
+    @property
+    def armed(self) -> bool:
+        return self.tap.took_in != nobody_looks
 
     def look(self, topic: str = "", input_id: str = "") -> Look:
         return Look(self, Question(topic, input_id))
@@ -182,15 +181,15 @@ def test_looking_takes_a_share_of_the_time_and_counts_what_it_leaves(monkeypatch
 def test_a_look_ends_by_itself_and_the_intake_is_as_before() -> None:
     desk = Desk()
     look = desk.look()
-    assert desk.watch is not None
+    assert desk.armed
     desk.clock.now += tapping.LINGER_SECONDS - 1
     look.more()
     desk.clock.now += tapping.LINGER_SECONDS - 1
     desk.take_in(record())
-    assert desk.tap.armed, "it was asked for"
+    assert desk.armed, "it was asked for"
     desk.clock.now += 2.0
     desk.take_in(record())
-    assert (desk.watch, desk.tap.armed) == (None, False)
+    assert not desk.armed
 
 
 def test_few_may_look_with_filters_of_their_own() -> None:
@@ -208,19 +207,18 @@ def test_few_may_look_with_filters_of_their_own() -> None:
 def test_a_bug_of_a_look_ends_all_looks_and_no_data_waits_for_it() -> None:
     desk = Desk()
     desk.look()
-    assert desk.watch is not None
+    assert desk.armed
     with capture_logs() as log:
-        desk.watch(Chunk("plant", "0", [], [record()]), [])  # a record without a position
-    assert (desk.watch, desk.tap.armed) == (None, False)
+        desk.tap.took_in(Chunk("plant", "0", [], [record()]), [])  # a record without a position
+    assert not desk.armed
     assert [line["event"] for line in log] == ["tap_failed"]
 
 
 def test_a_pipeline_has_the_tap_only_while_somebody_looks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The function of the intake is the usual one without a look: nothing asks per message."""
+    """Without a look, the intakes call a function that does nothing: nothing is asked for each message."""
     bench = Bench()
-    (intake,) = bench.pipeline._intakes
     tap = bench.pipeline.tap
-    assert intake._took_in == intake._count
+    assert tap.took_in is nobody_looks
     began = tap.ask(Question())
     bench.source.put(*(record(f'{{"v": {n}}}', time_us=ARRIVAL + n) for n in range(3)))
     bench.start().committed(3)
@@ -230,16 +228,16 @@ def test_a_pipeline_has_the_tap_only_while_somebody_looks(monkeypatch: pytest.Mo
     tap.ask(Question())
     bench.source.put(record())
     bench.committed(4)
-    assert intake._took_in == intake._count
+    assert tap.took_in is nobody_looks
     bench.finish()
 
 
 def test_a_value_that_is_not_let_in_is_shown_as_a_reject() -> None:
     desk = Desk()
     look = desk.look()
-    assert desk.watch is not None
+    assert desk.armed
     part = Mapped([("plant-b|x", ARRIVAL, 1.0)], [Reject(Reason.SIGNAL_HELD, "held", input_id="a/v")])
-    desk.watch(Chunk("plant", "0", [0], [record()]), [(0, part)])
+    desk.tap.took_in(Chunk("plant", "0", [0], [record()]), [(0, part)])
     (found,) = look.more()
     assert found["rejects"] == [
         {"reason": "signal_held", "path": None, "value": None, "message": "held", "input": "a/v"}

@@ -32,7 +32,7 @@ LINGER_SECONDS: Final = 5.0
 MOST_LOOKS: Final = 4
 """The largest number of looks at the same time, each with its own filters."""
 MESSAGES_A_SECOND: Final = 100
-"""The largest number of messages a second that a look shows; of more, each has the same chance."""
+"""The largest number of messages a second that a look shows; of more in a chunk, evenly spread ones."""
 _KEPT: Final = 200
 """The messages that a look keeps for its next questions."""
 _SHARE: Final = 0.02
@@ -187,7 +187,7 @@ class Tap:
                 self._looks[question] = look
             look.until = now + LINGER_SECONDS
             self._number = max(self._number, time.time_ns() // 1000)
-            since = self._number if after is None else after
+            since = self._number if after is None else after if after <= self._number else 0  # the clock was set back
             return Answer(self._number, [one for one in look.kept if one.number > since], Seen(**asdict(look.seen)))
 
     def _end_old(self, now: float) -> None:

@@ -13,8 +13,8 @@ from connector.records import FILTERED_BECAUSE, Chunk, Mapped, Part, Record, Rej
 PAYLOAD_BYTES: Final = 2048
 """The bytes of a payload that are shown."""
 _SAMPLES: Final = 50
-_REJECTS: Final = 20
-_TEXT: Final = 1_000
+_REJECTS: Final = 10
+_TEXT: Final = 500
 """The characters of a topic, a key or a text of a reject that are shown."""
 
 

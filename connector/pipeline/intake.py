@@ -19,6 +19,7 @@ from connector.mapping.mapper import Mapper
 from connector.mapping.time.clock_skew import Skew
 from connector.pipeline.discoveries import Announcer, Discoveries
 from connector.pipeline.rejects import Rejects
+from connector.pipeline.tap import Tap
 from connector.pipeline.under_way import IDLE_SECONDS, LOOK_SECONDS, UnderWay
 from connector.records import Chunk, Mapped, Part, Record, Rows
 from connector.sources.source import Source, SourceFailedError, SourceFinishedError, ThreadedSource
@@ -129,14 +130,15 @@ class Intake:
         admit: Callable[[list[Part]], list[Part]] | None,
         counters: Counters,
         saw: Callable[[str, Sequence[Record]], None] | None,
+        tap: Tap,
         commit: Callable[[], None],
         draining: threading.Event,
         aborted: threading.Event,
     ) -> None:
         """`admit` puts a reject in the place of each sample of a signal that is not let in.
 
-        `saw` gets the name of the source and its new records. `commit` commits settled records to the sources: a chunk
-        without waiting samples is settled at once.
+        `saw` gets the name of the source and its new records, and `tap` each chunk with its parts. `commit` commits
+        settled records to the sources: a chunk without waiting samples is settled at once.
         """
         self._source = source
         self._mapper = mapper
@@ -145,6 +147,7 @@ class Intake:
         self._admit = admit
         self._counters = counters
         self._saw = saw
+        self._tap = tap
         self._commit = commit
         self._draining = draining
         self._aborted = aborted
@@ -252,6 +255,7 @@ class Intake:
         self._counters.left_out(part for _, part in parts)
         if self._saw is not None:
             self._saw(chunk.source, chunk.records)
+        self._tap.took_in(chunk, parts)
         self._commit()
         return True
 

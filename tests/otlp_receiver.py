@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import ssl
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -42,6 +43,7 @@ class OtlpReceiver:
     answer: bytes = b""
     content_type: str = "application/x-protobuf"
     answer_headers: dict[str, str] = field(default_factory=dict)
+    tls: ssl.SSLContext | None = None
     hold: threading.Event = field(default_factory=threading.Event)
     """Every answer waits for it."""
     requests: list[tuple[str, dict[str, str]]] = field(default_factory=list)
@@ -75,6 +77,8 @@ class OtlpReceiver:
 
         self._server = ThreadingHTTPServer(("127.0.0.1", self.port), Handler)
         self._server.daemon_threads = True
+        if self.tls is not None:
+            self._server.socket = self.tls.wrap_socket(self._server.socket, server_side=True)
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
         return self
 
@@ -85,7 +89,7 @@ class OtlpReceiver:
 
     @property
     def endpoint(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"{'http' if self.tls is None else 'https'}://127.0.0.1:{self.port}"
 
     def refuse(self, lines: int, said: str) -> None:
         """Answer that it has refused so many log records."""

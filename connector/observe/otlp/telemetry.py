@@ -46,6 +46,9 @@ _BATCH_SECONDS: Final = 5.0
 """Time between two requests with logs or spans."""
 _CLOSE_SECONDS: Final = 5.0
 """Time for the last requests at the stop."""
+_LOOK_SECONDS: Final = 30.0
+"""The thread moves after this time at the latest: a collector may ask for a longer delay than a thread may stand still.
+"""
 _SPAN_ID_BYTES: Final = 24
 
 _log = structlog.get_logger(__name__)
@@ -138,7 +141,7 @@ class Telemetry(Families):
             now = self._clock()
             wait = min(channel.due for channel in (self._metrics, self._logs, self._spans)) - now
             if wait > 0:
-                self._wake.wait(wait)
+                self._wake.wait(min(wait, _LOOK_SECONDS))
             self._wake.clear()
             self._turn(last=False)
         self._turn(last=True)
@@ -238,7 +241,8 @@ class Telemetry(Families):
 
 @contextmanager
 def running(section: OtlpSection | None, state_dir: Path, part: str) -> Iterator[Telemetry | None]:
-    """Send telemetry during the block; None without a section. `part` tells the processes of one `state_dir` apart.
+    """Send telemetry during the block; None without a section. `part` tells the processes of one `state_dir` apart:
+    the number of a worker, or `supervisor`; empty for the only process.
 
     Raises SettingsError if the settings cannot be used.
     """
@@ -254,6 +258,7 @@ def running(section: OtlpSection | None, state_dir: Path, part: str) -> Iterator
             "service.instance.id": str(uuid.uuid5(uuid.NAMESPACE_URL, f"{host}:{state_dir.absolute()}:{part}")),
             "host.name": host,
             "process.pid": str(os.getpid()),
+            **({"clarify_connector.worker": part} if part else {}),
         },
     )
     telemetry.start()

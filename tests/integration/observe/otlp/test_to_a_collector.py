@@ -78,6 +78,7 @@ def test_metrics_logs_and_traces_of_two_workers(kafka: KafkaBroker, sandbox: San
         assert sum(one["clarify_connector.samples"] for one in found) == 21
         assert all(span.end_time_unix_nano > span.start_time_unix_nano for span in spans)
         assert all(one["clarify_connector.attempts"] == 1 for one in found)
+        assert {one["clarify_connector.worker"] for one in receiver.resources()} == {"1", "2", "supervisor"}
         assert {one["service.namespace"] for one in receiver.resources()} == {"plant"}
         assert len({one["service.instance.id"] for one in receiver.resources()}) == 3, "two workers and the supervisor"
         events = [line.event_name for line in receiver.logs()]

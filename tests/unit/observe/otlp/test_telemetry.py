@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import ssl
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 import structlog
+import trustme
 from prometheus_client.core import (
     CounterMetricFamily,
     GaugeMetricFamily,
@@ -25,6 +27,7 @@ from connector.observe.otlp.collector import Collector, NotSentError
 from connector.observe.otlp.messages import logs_request, resource_of
 from connector.observe.otlp.telemetry import MOST_LINES, MOST_SPANS, Telemetry, running
 from connector.pipeline.traces import Delivery
+from connector.settings import SettingsError
 from tests.otlp_receiver import OtlpReceiver, attributes
 from tests.ports import free_port
 from tests.secrets_used import SETTING
@@ -201,6 +204,30 @@ def test_an_answer_says_whether_the_same_may_be_sent_again(
     collector.close()
     assert (caught.value.again, remedy in caught.value.remedy) == (again, True)
     assert caught.value.after == (7 if "Retry-After" in str(answer) else 0)
+
+
+def test_certificates_are_those_of_the_section_and_a_mended_file_is_read_again(tmp_path: Path) -> None:
+    ca, other, files = trustme.CA(), trustme.CA(), tmp_path / "tls"
+    files.mkdir()
+    server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    ca.issue_cert("127.0.0.1").configure_cert(server)
+    ca.configure_trust(server)
+    server.verify_mode = ssl.CERT_REQUIRED
+    other.cert_pem.write_to_path(str(files / "ca.pem"))
+    ca.issue_cert("connector.example").private_key_and_cert_chain_pem.write_to_path(str(files / "client.pem"))
+    with OtlpReceiver(tls=server) as receiver:
+        tls = {"ca_file": files / "ca.pem", "cert_file": files / "client.pem"}
+        collector = Collector(OtlpSection.model_validate({"endpoint": receiver.endpoint, "tls": tls}))
+        for authority in (other, ca):
+            authority.cert_pem.write_to_path(str(files / "ca.pem"))
+            with pytest.raises(NotSentError, match="certificate"):
+                collector.send("logs", logs_request([], resource_of({})), 5)
+        assert collector.send("logs", logs_request([], resource_of({})), 5) == (0, "")
+        collector.close()
+        assert len(receiver.taken) == 1
+    (files / "ca.pem").write_text("no certificate")
+    with pytest.raises(SettingsError, match=r"observe\.otlp cannot be used"):
+        Collector(OtlpSection.model_validate({"endpoint": receiver.endpoint, "tls": tls}))
 
 
 @pytest.mark.parametrize("status", [503, 400])

@@ -25,6 +25,7 @@ from connector.state.files import open_private
 
 if TYPE_CHECKING:
     from connector.config.model import Config
+    from connector.config.otlp import OtlpSection
     from connector.observe.otlp.telemetry import Telemetry
     from connector.runtime.connector import Connector
 
@@ -63,7 +64,7 @@ def _telemetry(loaded: Config, part: str) -> AbstractContextManager[Telemetry | 
     return running(section, loaded.state_dir, part)
 
 
-def _warn(exposed: Sequence[Path]) -> None:
+def _warn(exposed: Sequence[Path], section: OtlpSection | None) -> None:
     for path in exposed:
         _log.warning(
             "secret_readable_by_others",
@@ -71,6 +72,8 @@ def _warn(exposed: Sequence[Path]) -> None:
             effect="every user of this machine can read the secret in the file",
             remedy="chmod 600",
         )
+    for warning in () if section is None else section.warnings:
+        _log.warning("telemetry_settings", warning=f"observe: {warning}")
 
 
 def _say_no_reload() -> None:
@@ -89,7 +92,7 @@ def _run_workers(file: Path, loaded: Config, exposed: Sequence[Path], telemetry:
 
     also = None if telemetry is None else telemetry.log
     configure_logs(loaded.observe.log_level, loaded.observe.log_format, also=also)
-    _warn(exposed)
+    _warn(exposed, loaded.observe.otlp)
     supervisor = Supervisor(loaded, file)
     ports = [worker_folder(loaded.state_dir, worker.number) / PORT_FILE for worker in supervisor.workers]
     try:
@@ -125,7 +128,7 @@ def _run(
         loaded = config_for_worker(loaded, worker)
     also = None if telemetry is None else telemetry.log
     configure_logs(loaded.observe.log_level, loaded.observe.log_format, worker=worker, also=also)
-    _warn(exposed)
+    _warn(exposed, loaded.observe.otlp if worker is None else None)
     stop = threading.Event()
     signals_seen = 0
 

@@ -103,10 +103,11 @@ class ObserveSection(Section):
     @property
     def warnings(self) -> list[str]:
         """Return warnings for people about settings that work, but are not secure."""
-        return self._page_warnings + ([] if self.otlp is None else self.otlp.warnings)
+        return self.page_warnings + ([] if self.otlp is None else self.otlp.warnings)
 
     @property
-    def _page_warnings(self) -> list[str]:
+    def page_warnings(self) -> list[str]:
+        """Return the warnings about the pages."""
         if self.listen is None or Address.of(self.listen).local:
             return []
         if self.token is not None and len(self.token.get_secret_value()) < _SHORT_TOKEN:

@@ -70,6 +70,7 @@ def test_metrics_logs_and_traces_of_two_workers(kafka: KafkaBroker, sandbox: San
             assert connector.stop() == 0, connector.log()
         assert "telemetry_not_sent" not in connector.log()
         assert "Traceback" not in connector.log()
+        assert connector.log().count("telemetry_settings") == 1, "its key goes over http"
 
         spans = receiver.spans()
         assert {span.name for span in spans} == {"insert frame"}

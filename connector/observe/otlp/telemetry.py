@@ -230,7 +230,7 @@ class Telemetry(Families):
         channels = [one for one in (self._metrics, self._logs, self._spans) if one.signal in self._section.send]
         for name, text, count in (
             ("telemetry_sent", "Log lines, spans and reports of metrics that the OTLP endpoint took", "sent"),
-            ("telemetry_dropped", "Log lines and spans that were never sent: the OTLP endpoint is away", "dropped"),
+            ("telemetry_dropped", "Log lines and spans that the OTLP endpoint never got, or refused", "dropped"),
             ("telemetry_failures", "Requests that the OTLP endpoint did not take", "failures"),
         ):
             family = CounterMetricFamily(f"{PREFIX}{name}", text, labels=["signal"])

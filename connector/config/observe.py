@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
 from connector.config.address import DEFAULT_LISTEN, LISTEN, UNIX, Address, usable_address
-from connector.config.otlp import OtlpSection
+from connector.config.otlp import HEADER_TEXT, OtlpSection
 from connector.settings import Seconds, Section
 
-_TOKEN: Final = re.compile(r"[!-~]([ -~]*[!-~])?")
-"""Text that a header can carry unchanged."""
 _SHORT_TOKEN: Final = 16
 
 
 def _usable_token(token: SecretStr) -> SecretStr:
-    if not _TOKEN.fullmatch(token.get_secret_value()):
+    if not HEADER_TEXT.fullmatch(token.get_secret_value()):
         raise ValueError("a token has only printable ASCII characters; `openssl rand -hex 32` makes a token")
     return token
 

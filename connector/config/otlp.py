@@ -15,7 +15,7 @@ from connector.settings import Seconds, Section, SettingsError, TlsSection
 Signal = Literal["metrics", "logs", "traces"]
 """What OpenTelemetry calls a signal: a kind of telemetry."""
 
-_HEADER_TEXT: Final = re.compile(r"[!-~]([ -~]*[!-~])?")
+HEADER_TEXT: Final = re.compile(r"[!-~]([ -~]*[!-~])?")
 """Text that a header can carry unchanged."""
 _GRPC_PORT: Final = 4317
 
@@ -36,7 +36,7 @@ def _endpoint(text: str) -> str:
 
 
 def _header_value(value: SecretStr) -> SecretStr:
-    if not _HEADER_TEXT.fullmatch(value.get_secret_value()):
+    if not HEADER_TEXT.fullmatch(value.get_secret_value()):
         raise ValueError("the value of a header has only printable ASCII characters")
     return value
 

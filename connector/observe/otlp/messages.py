@@ -228,7 +228,7 @@ def _span(delivery: Delivery, span_id: bytes) -> Span:
 # -- attributes -----------------------------------------------------------------------------------
 
 
-def resource_of(attributes: Mapping[str, str]) -> Resource:
+def resource_of(attributes: Mapping[str, object]) -> Resource:
     """Returns the description of the sender, which stands in every request."""
     return Resource(attributes=_attributes(attributes))
 

@@ -60,7 +60,7 @@ class Telemetry(Families):
     def __init__(
         self,
         section: OtlpSection,
-        attributes: Mapping[str, str],
+        attributes: Mapping[str, object],
         *,
         collector: Collector | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -257,7 +257,7 @@ def running(section: OtlpSection | None, state_dir: Path, part: str) -> Iterator
             "service.version": __version__,
             "service.instance.id": str(uuid.uuid5(uuid.NAMESPACE_URL, f"{host}:{state_dir.absolute()}:{part}")),
             "host.name": host,
-            "process.pid": str(os.getpid()),
+            "process.pid": os.getpid(),
             **({"clarify_connector.worker": part} if part else {}),
         },
     )

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
 from connector.config.address import DEFAULT_LISTEN, LISTEN, UNIX, Address, usable_address
+from connector.config.otlp import HEADER_TEXT, OtlpSection
 from connector.settings import Seconds, Section
 
-_TOKEN: Final = re.compile(r"[!-~]([ -~]*[!-~])?")
-"""Text that a header can carry unchanged."""
 _SHORT_TOKEN: Final = 16
 
 
 def _usable_token(token: SecretStr) -> SecretStr:
-    if not _TOKEN.fullmatch(token.get_secret_value()):
+    if not HEADER_TEXT.fullmatch(token.get_secret_value()):
         raise ValueError("a token has only printable ASCII characters; `openssl rand -hex 32` makes a token")
     return token
 
@@ -81,6 +79,9 @@ class ObserveSection(Section):
         default="info", description="Least level of the lines in the log."
     )
     log_format: Literal["text", "json"] = Field(default="text", description="Format of the log.")
+    otlp: OtlpSection | None = Field(
+        default=None, description="OpenTelemetry: send metrics, logs and traces by OTLP. Default: nothing is sent."
+    )
 
     @model_validator(mode="after")
     def _no_tls_without_network(self) -> ObserveSection:
@@ -91,13 +92,19 @@ class ObserveSection(Section):
     @property
     def files(self) -> dict[str, Path | None]:
         """Setting → file, for the files that the section names."""
-        if self.tls is None:
-            return {}
-        return {"tls.cert_file": self.tls.cert_file, "tls.key_file": self.tls.key_file}
+        files: dict[str, Path | None] = {} if self.otlp is None else self.otlp.files
+        if self.tls is not None:
+            files |= {"tls.cert_file": self.tls.cert_file, "tls.key_file": self.tls.key_file}
+        return files
 
     @property
     def warnings(self) -> list[str]:
         """Return warnings for people about settings that work, but are not secure."""
+        return self.page_warnings + ([] if self.otlp is None else self.otlp.warnings)
+
+    @property
+    def page_warnings(self) -> list[str]:
+        """Return the warnings about the pages."""
         if self.listen is None or Address.of(self.listen).local:
             return []
         if self.token is not None and len(self.token.get_secret_value()) < _SHORT_TOKEN:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
+from math import isfinite
 from typing import TYPE_CHECKING, Final
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
@@ -15,7 +16,6 @@ from prometheus_client.core import (
     Metric,
 )
 from prometheus_client.registry import Collector
-from prometheus_client.utils import floatToGoString
 
 from connector import __version__
 from connector.delivery.circuit import CircuitState
@@ -120,7 +120,7 @@ class _Numbers(Collector):
         )
         for source in pipeline.status.sources():
             for stage, histogram in pipeline.delays.stages(source).items():
-                buckets = [(floatToGoString(bound), float(n)) for bound, n in histogram.shown()]
+                buckets = [(f"{bound:g}" if isfinite(bound) else "+Inf", float(n)) for bound, n in histogram.shown()]
                 family.add_metric([source.name, stage], buckets, histogram.sum_us / 1e6)
                 for share, found in zip(_SHARES, histogram.quantiles(_SHARES, now), strict=False):
                     quantiles.add_metric([source.name, stage, f"{share:g}"], found)

@@ -88,7 +88,7 @@ class Delays:
                 picked = zip(part.indexes[::step], part.times[::step], strict=True)
                 delays = [received_us(chunk, i) - time_us for i, time_us in picked]
                 histogram.add_picked(delays, rows, step, single * len(part.inputs))
-            elif samples := part.samples:  # type: ignore[union-attr]
+            elif samples := part.samples:
                 received, n = received_us(chunk, index), len(samples)
                 if samples[0][1] == samples[-1][1]:
                     histogram.add(received - samples[0][1], single * n)
@@ -126,15 +126,15 @@ class Delays:
             if not blocks:
                 continue
             since_us = now_us - round(account.objective * 1e6)
-            all_of_it = (
-                frame.samples if only else sum(len(block.inputs) * len(_times(block, frame)) for block in blocks)
-            )
+            samples = frame.samples
+            if not only:
+                samples = sum(len(block.inputs) * len(_times(block, frame)) for block in blocks)
             missed = 0
             if frame.times[0] < since_us:
                 for block in blocks:
                     missed += len(block.inputs) * sum(time_us < since_us for time_us in _times(block, frame))
             with self._lock:
-                account.kept += all_of_it - missed
+                account.kept += samples - missed
                 account.missed += missed
 
 

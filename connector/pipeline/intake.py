@@ -141,8 +141,8 @@ class Intake:
     ) -> None:
         """`admit` puts a reject in the place of each sample of a signal that is not let in.
 
-        `saw` gets the name of the source and its new records, and `saw_signals` their parts. `commit` commits settled records to the sources: a chunk
-        without waiting samples is settled at once.
+        `saw` gets the name of the source and its new records, and `saw_signals` their parts. `commit` commits settled
+        records to the sources: a chunk without waiting samples is settled at once.
         """
         self._source = source
         self._mapper = mapper

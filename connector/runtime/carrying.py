@@ -73,8 +73,8 @@ class Carrying:
         """`judges_rules` means that a rule without a message gets a notice: no other process reads these sources.
 
         `our_clock` returns the seconds by which this machine's clock is ahead of Clarify's clock, or None if that is
-        unknown. A difference of more than `clock_warning` seconds gets a notice. `silence` has the watched signals; None if
-        no rule has any. `clock` gives seconds.
+        unknown. A difference of more than `clock_warning` seconds gets a notice. `silence` has the watched signals;
+        None if no rule has any. `clock` gives seconds.
         """
         self._our_clock = our_clock
         self._clock_warning = clock_warning

@@ -429,13 +429,7 @@ def as_table(ledger: Ledger) -> str:
     for name, account in sorted(ledger.integrations.items()):
         counts = ", ".join(f"{n} {key.replace('_', '-')}" for key, n in asdict(account.samples).items())
         lines.append(f"integration {shown(name)}: {account.messages.received} messages; samples: {counts}")
-    for name, fresh in sorted(ledger.freshness.items()):
-        if fresh.share is not None:
-            lines.append(
-                f"freshness of {name}: {math.floor(fresh.share * 1e6) / 1e4:g} % of {fresh.kept + fresh.missed:,} "
-                f"samples were stored within {readable_duration(fresh.objective)} of their time, {fresh.missed:,} were "
-                "not"
-            )
+    lines.extend(_freshness_line(name, one) for name, one in sorted(ledger.freshness.items()))
     most = sorted(ledger.overwritten.items(), key=lambda item: -item[1].values)
     for name, overwritten in most[:_SHOWN_INPUTS]:
         lines.append(
@@ -447,6 +441,14 @@ def as_table(ledger: Ledger) -> str:
     lines.extend(_packing_line(at, account) for at, account in ledger.packing)
     lines.append("The ledger balances." if ledger.balanced else "THE LEDGER DOES NOT BALANCE.")
     return "\n".join(lines)
+
+
+def _freshness_line(source: str, found: Freshness) -> str:
+    share = "" if found.share is None else f"{math.floor(found.share * 1e6) / 1e4:g} % of "
+    return (
+        f"freshness of {source}: {share}{found.kept + found.missed:,} samples were stored within "
+        f"{readable_duration(found.objective)} of their time, {found.missed:,} were not"
+    )
 
 
 def _packing_line(at: float, packing: PackingAccount) -> str:

@@ -206,7 +206,7 @@ class Silence:
         now, get = self._clock(), self._signals.get
         with self._lock:
             for _, part in parts:
-                inputs = part.inputs if type(part) is Rows else [one[0] for one in part.samples]  # type: ignore[union-attr]
+                inputs = part.inputs if type(part) is Rows else [sample[0] for sample in part.samples]
                 for input_id in inputs:
                     one = get(input_id)
                     if one is not None:

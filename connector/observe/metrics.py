@@ -120,7 +120,7 @@ class _Numbers(Collector):
         )
         for source in pipeline.status.sources():
             for stage, histogram in pipeline.delays.stages(source).items():
-                buckets = [(f"{bound:g}" if isfinite(bound) else "+Inf", float(n)) for bound, n in histogram.shown()]
+                buckets = [(str(bound) if isfinite(bound) else "+Inf", float(n)) for bound, n in histogram.shown()]
                 family.add_metric([source.name, stage], buckets, histogram.sum_us / 1e6)
                 for share, found in zip(_SHARES, histogram.quantiles(_SHARES, now), strict=False):
                     quantiles.add_metric([source.name, stage, f"{share:g}"], found)

@@ -22,6 +22,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping
 from heapq import nsmallest
+from operator import itemgetter
 from typing import Final, NamedTuple
 
 import structlog
@@ -54,6 +55,9 @@ _GONE_SECONDS: Final = 30 * 86_400.0
 """After this time, a silent signal is no longer watched until it comes again."""
 _GONE_LOOK_SECONDS: Final = 60.0
 _EXAMPLES: Final = 3
+
+_input_of: Final = itemgetter(0)
+"""Sample → its input ID."""
 
 _log = structlog.get_logger(__name__)
 
@@ -206,7 +210,7 @@ class Silence:
         now, get = self._clock(), self._signals.get
         with self._lock:
             for _, part in parts:
-                inputs = part.inputs if type(part) is Rows else [sample[0] for sample in part.samples]
+                inputs = part.inputs if type(part) is Rows else map(_input_of, part.samples)
                 for input_id in inputs:
                     one = get(input_id)
                     if one is not None:

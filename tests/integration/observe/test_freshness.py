@@ -14,6 +14,7 @@ import httpx
 import pytest
 
 from connector.mapping.time.times import format_time
+from connector.runtime.ledger import read_freshness
 from tests.brokers import Mosquitto
 from tests.connector_process import ConnectorProcess, run_command
 from tests.publisher import Publisher
@@ -95,10 +96,11 @@ def test_delays_objective_and_silence(tmp_path: Path, sandbox: SandboxServer, mo
         assert " of 4 signals of rule 1 (plant/{machine}) are silent" in connector.log()
         assert silent_page(connector, "?limit=1")["next"] == "m1/v"
         assert "'page' is no parameter" in silent_page(connector, "?page=2")["error"]
+        state = tmp_path / "state" / "state.sqlite"
+        wait_until(lambda: read_freshness(state)["mqtt"].missed == slow, 60, "the account is in the state file")
         connector.kill()
         listed = run_command("silent", connector.config, "--json")
         assert before in json.loads(listed.stdout), listed.stderr
-        assert "stops/v" in run_command("silent", connector.config).stdout
         connector.start()
         assert before in silent_page(connector)["signals"]
         publish(publisher, "stops", [0])
@@ -110,11 +112,7 @@ def test_delays_objective_and_silence(tmp_path: Path, sandbox: SandboxServer, mo
     slow = sum(delay > OBJECTIVE for delay in seen)
     account = ledger["freshness"]["mqtt"]
     assert (account["objective"], account["missed"]) == (OBJECTIVE, slow)
-    assert account["kept"] + slow == pytest.approx(len(seen), rel=0.01), "a kill may cost the counts of ten seconds"
-    assert (
-        f"of {account['kept'] + slow:,} samples were stored within 10 s"
-        in run_command("ledger", connector.config).stdout
-    )
+    assert account["kept"] + slow == pytest.approx(len(seen), rel=0.01), "a kill may cost the counts of some seconds"
 
 
 DELAY = "clarify_connector_delay_seconds"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import Final
 
 from connector.formats.format import BadDocument, Documents, PayloadError
@@ -14,6 +15,7 @@ MAX_BAD: Final = 1_000
 A bad document takes up to a hundred times its own bytes of memory.
 """
 _EXCERPT: Final = 80
+_OBJECTS: Final = {dict}
 _SCALARS: Final = frozenset((str, int, float, bool, type(None)))
 
 
@@ -67,7 +69,14 @@ def count(document: object) -> tuple[int, int]:
             left += [inner for inner in value.values() if type(inner) not in _SCALARS]
         elif isinstance(value, list):
             n = len(value)
-            left += [inner for inner in value if type(inner) not in _SCALARS]
+            if set(map(type, value)) == _OBJECTS:  # the items of a list, at once
+                keys += sum(map(len, value))
+                inside = list(chain.from_iterable(map(dict.values, value)))
+                found += len(inside) - n
+                if not _SCALARS.issuperset(map(type, inside)):
+                    left += [inner for inner in inside if type(inner) not in _SCALARS]
+            else:
+                left += [inner for inner in value if type(inner) not in _SCALARS]
         else:
             continue
         found += n - 1

@@ -64,6 +64,8 @@ def may_repeat_keys(payload: bytes, keys: int) -> bool:
     False is certain. True may be wrong: a text, or a part of the document whose keys were not counted, may look like a
     key.
     """
+    if payload.count(b":") == keys:
+        return False
     if payload.count(b'":') == keys and (len(payload.split(None, 1)) == 1 or not _SPACED_COLON.search(payload)):
         return False
     return len(_KEY.findall(payload)) != keys

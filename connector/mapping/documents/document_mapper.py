@@ -17,7 +17,8 @@ from connector.formats.documents import count
 from connector.formats.text.json_payload import decode, decode_repeated, may_repeat_keys
 from connector.mapping.documents.decimals import DecimalsAsBytes
 from connector.mapping.documents.decode_hints import PackedTexts
-from connector.mapping.documents.items import items_of, leaves_beside
+from connector.mapping.documents.items import PayloadItem, items_of, leaves_beside
+from connector.mapping.documents.known_items import KnownItems, has_known_items
 from connector.mapping.documents.known_lists import learn_lists, variant_of
 from connector.mapping.documents.known_shapes import NOT_YET, KnownShapes
 from connector.mapping.documents.nothing import nothing_because
@@ -332,24 +333,35 @@ class DocumentMapper:
         beside = leaves_beside(rule, selected)
         total = leaves(selected) if beside is None else 0
         around = outer if outer[0] is not selected else ()
-        base = plan
         by_name = rule.dynamic == (ITEM,)
         composed = rule.time.composed is not None
-        for item in items_of(rule, selected):
+        told = tuple(texts.values())
+        items = items_of(rule, selected)
+        if beside is not None and (known := self._known_items(plan)) is not None:
+            found = rule.iterate[0].find(selected)
+            if type(found) is list or (type(found) is dict and rule.item_name is None):
+                seen = len(found)
+                source, outside_items = rule.time, (selected, *around)
+                items = known.take(
+                    work, found, selected, told, lambda: self._time_of(work, record, source, {}, outside_items)
+                )
+        for item in items:
             seen += 1
+            base = work.plan
             if composed:
                 work.at = item.names[-1] if item.names else "", item.place
                 if rule.time.is_key:
                     item = item._replace(names=item.names[:-1])  # noqa: PLW2901 - the key is the time, and no name
             if by_name:
-                known = plan.by_texts.get((item.name,))
-                base = known or self._plans.plan_for(plan, {ITEM: item.name}, named)
+                base = plan.by_texts.get((item.name,)) or self._plans.plan_for(plan, {ITEM: item.name}, named)
             elif rule.dynamic:
                 said = {**texts, **item_texts(rule, item.name, item.place, item.value, item.outer)}
                 base = self._plans.plan_for(plan, said, named)
             elif base.clock is None:
                 self._plans.set_clock(base)
-            taken = self._take_item(work, record, base, item.value, (*item.outer, *around) if composed else ())
+            work.plan = base
+            outer = (*item.outer, *around)
+            taken = self._take_item(work, record, base, item.value, outer)
             if taken >= 0:
                 inside += taken
                 continue
@@ -358,12 +370,11 @@ class DocumentMapper:
             inside += leaves(item.value)
             self._walker.check_count(work)
             place = item.name.strip() or str(item.place)
-            outer = (*item.outer, *around)
             value = _combined(work, rule, item.value, outer, place)
             self._walk_document(work, record, base, value, outer, place)
             if rule.combine is None:
-                self._learn_item(base, value)
-        work.plan, work.place = base, ""
+                self._learn_item(base, value, item, told)
+        work.place = ""
         work.filtered += (max(0, total - inside) if beside is None else beside) + max(0, outside)
         if not seen and any(isinstance(path.find(selected), dict | list) for path in (*rule.iterate, *rule.parallel)):
             return Mapped(filtered=work.filtered, skipped=True, why="null")
@@ -371,7 +382,22 @@ class DocumentMapper:
             return _nothing(
                 f"there is nothing to take items from at {' → '.join(path.text for path in rule.iterate) or '@'}",
             )
-        return self._finish(work, record, base, selected)
+        return self._finish(work, record, work.plan, selected)
+
+    def _known_items(self, plan: Plan) -> KnownItems | None:
+        """Returns the known items of a plan; None if its rule needs the walk for each item."""
+        if plan.items is None and has_known_items(plan.rule):
+            quality, read = plan.rule.quality, plan.rule.time.read
+            good = frozenset() if quality is None else quality.good
+            plan.items = KnownItems(
+                plan.rule,
+                self._bounds,
+                lambda shape, obj, time_us, newest_us, samples: self._shapes.take_known(
+                    shape, obj, time_us, newest_us, read, samples
+                ),
+                lambda found: _is_in(found, good),
+            )
+        return plan.items
 
     def _take_item(  # noqa: PLR0911 - ways out
         self, work: Work, record: Record, plan: Plan, obj: object, outer: tuple[object, ...]
@@ -405,9 +431,14 @@ class DocumentMapper:
             time_us = composed_us
         elif (rule.time.kind == AUTO_TIME and shape.time_key is None) or record.time_kind:
             return -1  # the time may be in an object around the item
+        elif rule.time.kind == AUTO_TIME:
+            try:
+                self._time_of(work, record, rule.time, obj, outer)
+            except TimeError:
+                return -1
         samples: list[Sample] = []
         filtered = self._shapes.take_known(shape, obj, time_us, newest_us, rule.time.read, samples)
-        if filtered < 0:
+        if filtered < 0 or not samples:
             return -1
         for _, _, value in samples:
             if not isfinite(value):
@@ -416,7 +447,7 @@ class DocumentMapper:
         work.filtered += filtered
         return shape.leaves
 
-    def _learn_item(self, plan: Plan, value: object) -> None:
+    def _learn_item(self, plan: Plan, value: object, item: PayloadItem, texts: tuple[str, ...]) -> None:
         rule = plan.rule
         if type(value) is dict and not rule.expressions and rule.time.kind in _SHAPED_TIMES:
             shape = self._shapes.learn_shape(plan, value)
@@ -424,7 +455,9 @@ class DocumentMapper:
                 if len(plan.shapes) >= _MAX_SHAPES:
                     plan.shapes.clear()
                 plan.shapes[tuple(value)] = shape
-                self._plans.grew(_shape_bytes(shape.keys))
+                if plan.items is not None:
+                    plan.items.learn(plan, item.names[-1] if item.names else "", value, shape, texts)
+                self._plans.grew(2 * _shape_bytes(shape.keys))
 
     def _walk_document(
         self, work: Work, record: Record, plan: Plan, value: object, outer: tuple[object, ...], place: str

@@ -47,9 +47,8 @@ def items_of(rule: Rule, document: object) -> Iterator[PayloadItem]:
     if len(rule.iterate) == 1 and not rule.parallel:  # most rules: one list
         elements = rule.iterate[0].find(document)
         if isinstance(elements, list):
-            around, named = (document,), rule.item_name
             for index, value in enumerate(elements):
-                yield PayloadItem(() if named is None else (template_text(named.find(value)),), index, value, around)
+                yield element_of(rule, "", index, value, document, members=False)
             return
     found: Iterator[PayloadItem] = iter((PayloadItem((), 0, document, ()),))
     names = (*rule.outer_names, rule.item_name)
@@ -62,6 +61,13 @@ def items_of(rule: Rule, document: object) -> Iterator[PayloadItem]:
         if rule.item_name is not None:
             found = (_named(item, rule.item_name) for item in found)
     yield from found
+
+
+def element_of(rule: Rule, key: str, index: int, value: object, document: object, *, members: bool) -> PayloadItem:
+    """Returns an item of a rule with one path to its items; with `members`, items of an object are named by `key`."""
+    name = rule.item_name
+    names = (template_text(name.find(value)),) if name is not None else (key,) if members else ()
+    return PayloadItem(names, index, value, (document,))
 
 
 def leaves_beside(rule: Rule, document: object) -> int | None:

@@ -463,7 +463,7 @@ class DocumentMapper:
         self, work: Work, record: Record, plan: Plan, value: object, outer: tuple[object, ...], place: str
     ) -> None:
         """Walk one document under its plan; for an item, `outer` has the items around it, from the inside out."""
-        work.plan, work.place = plan, place
+        work.plan, work.place, work.ambiguous = plan, place, frozenset()  # nothing of an item before
         rule = plan.rule
         try:
             time_us = self._time_of(work, record, rule.time, value, outer)
@@ -632,14 +632,14 @@ def _places(plan: Plan) -> dict[str, str]:
 def _take_back(work: Work, plan: Plan, first: int, reject: Reject) -> None:
     """Turn the samples from `first` on that need the record's own time into rejects."""
     paths = _places(plan)
-    kept = work.samples[:first]
+    kept: list[Sample] = []
     for sample in work.samples[first:]:
         if sample[1] == NO_TIME:
             path = paths.get(sample[0]) or "(top)"
             work.rejects.append(Reject(reject.reason, reject.message, path, shortened(repr(sample[2]))))
         else:
             kept.append(sample)
-    work.samples = kept
+    work.samples[first:] = kept
 
 
 def _nothing(message: str, filtered: int = 0) -> Mapped:

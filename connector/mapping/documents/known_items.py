@@ -7,14 +7,15 @@ walked, and the walk reports its errors.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from itertools import repeat
+from itertools import chain, repeat
+from math import isfinite
 from operator import itemgetter
 from sys import float_info
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from connector.mapping.documents.items import PayloadItem, element_of
 from connector.mapping.documents.shapes import TIME, Keys, Shape
-from connector.mapping.documents.walk import NO_TIME, Work
+from connector.mapping.documents.walk import Work
 from connector.mapping.rules.paths import MISSING, Path
 from connector.mapping.rules.rules import ARRIVAL_TIME, AUTO_TIME, FIELD_TIME, Quality, Rule
 from connector.mapping.rules.templates import INDEX, ITEM, ITEM_FIELD
@@ -33,10 +34,13 @@ if TYPE_CHECKING:
     from connector.mapping.plans import Plan
 
 _MAX: Final = float_info.max
-_MISFITS: Final = (LookupError, TypeError, TimeError)
+_MISFITS: Final = (LookupError, TypeError, TimeError, OverflowError)
 _NAMES: Final = frozenset((str, int))
 """The types of values that name an item. `True` and `1.0` equal 1, but are other texts."""
-_TIMES: Final = (int, str, float)
+_TIMES: Final = frozenset((int, str, float))
+_NUMBERS: Final = frozenset((int, float, bool))
+_SCALARS: Final = frozenset((int, float, bool, str, type(None)))
+_DICT: Final = {dict}
 _AN_EPOCH: Final = 1_790_000_000
 
 TakeShape = Callable[[Shape, dict[str, object], int, int, list[Sample]], int]
@@ -44,40 +48,55 @@ TakeShape = Callable[[Shape, dict[str, object], int, int, list[Sample]], int]
 are left out, or -1 for an item that does not fit."""
 
 
-class _Known(NamedTuple):
-    """The facts about the items with one name and certain keys."""
+class _Layout(NamedTuple):
+    """How items with certain keys are read."""
 
-    plan: Plan
     time: str | None
     """The key with the time; None if the time is not in the item."""
     quality: str | None
     """The key with the quality; None if the item has none."""
     shape: Shape | None
     """The shape of the item, if its values are not only taken as they are; else None."""
-    reads: tuple[tuple[str, str], ...]
-    """(key, input ID) of the values that become samples."""
+    reads: Keys
+    """The keys of the values that become samples."""
     others: tuple[tuple[str, bool | None], ...]
     """(key, entry of the shape) of the values that must be no samples."""
     filtered: int
     """Number of values that never become samples."""
 
 
+class _Known(NamedTuple):
+    """The facts about the items with one name and certain keys."""
+
+    plan: Plan
+    layout: _Layout
+    inputs: tuple[str, ...]
+    """The input IDs of the values that become samples."""
+
+
 class KnownItems:
     """The known items of one topic under one rule."""
 
-    def __init__(self, rule: Rule, bounds: TimeBounds, take_shape: TakeShape, is_good: Callable[[object], bool]) -> None:
+    def __init__(
+        self, rule: Rule, bounds: TimeBounds, take_shape: TakeShape, is_good: Callable[[object], bool]
+    ) -> None:
         """`is_good` says whether a quality is good."""
         self._rule = rule
         self._bounds = bounds
         self._take_shape = take_shape
         self._is_good = is_good
         self._identify = _identity(rule)
+        named = rule.item_name if rule.dynamic == (ITEM,) else None
+        self._name_key = named.parts[0] if named is not None and _is_key(named) else None
+        """The key with the name, if nothing else tells items apart."""
+        self._layouts: dict[_Layout, _Layout] = {}
         self._known: dict[tuple[Keys, tuple[str, ...]], dict[object, _Known]] = {}
         """(keys of an item, texts of its message) → the name of the item, or what tells items apart → its facts."""
 
     def forget(self) -> None:
         """Forget all items."""
         self._known.clear()
+        self._layouts.clear()
 
     def take(
         self,
@@ -92,24 +111,32 @@ class KnownItems:
         `found` has the items, `around` is the object with them, and `texts` tell messages apart. `time_around` returns
         the time of items without a time of their own, or raises `TimeError`.
         """
-        samples, known_keys, identify, read = work.samples, self._known, self._identify, self._rule.time.read
-        oldest_us = self._bounds.oldest_us
-        newest_us = work.arrival_us + self._bounds.newest_after_arrival_us
         around_us: int | None = None
+        known_keys = self._known
         if self._rule.time.kind == AUTO_TIME:
             try:
                 around_us = time_around()
             except TimeError:
                 known_keys = {}  # the walk refuses all items, also those with a time of their own
+        members = type(found) is dict
         pairs: Iterable[tuple[str, Any]] = found.items() if type(found) is dict else zip(repeat(""), found)  # noqa: B905
+        try:
+            if known_keys and self._take_all(
+                work, [*found.values()] if type(found) is dict else found, found, texts, around_us or time_around
+            ):
+                return
+        except _MISFITS:
+            pass
+        samples, identify, read = work.samples, self._identify, self._rule.time.read
+        oldest_us = self._bounds.oldest_us
+        newest_us = work.arrival_us + self._bounds.newest_after_arrival_us
         keys: Keys | None = None
         names: dict[object, _Known] = {}
         good: object = MISSING
         last_time: object = MISSING
-        last_us = filtered = 0
+        last_us = 0
         for index, (key, obj) in enumerate(pairs):
             before = len(samples)
-            left_out = 0
             try:
                 if type(obj) is not dict:
                     raise LookupError
@@ -118,53 +145,111 @@ class KnownItems:
                 name = identify(key, obj)
                 if type(name) is not str:
                     _check_name(name)
-                plan, time_key, quality_key, shape, reads, others, left_out = names[name]
-                if quality_key is not None and (quality := obj[quality_key]) is not good:
+                plan, layout, inputs = names[name]
+                if layout.quality is not None and (quality := obj[layout.quality]) is not good:
                     if not self._is_good(quality):
                         raise LookupError
                     good = quality
-                if time_key is None:
+                if layout.time is None:
                     if around_us is None:
                         around_us = time_around()
-                    if around_us == NO_TIME:
-                        raise LookupError
                     time_us = around_us
-                    work.unused_time = ""
                 else:
-                    time = obj[time_key]
+                    time = obj[layout.time]
                     if time != last_time or type(time) is not type(last_time):
                         if type(time) not in _TIMES:
                             raise LookupError
                         last_us = read(time)
                         last_time = time
-                    if not oldest_us <= last_us <= newest_us:
-                        raise LookupError
                     time_us = last_us
-                if shape is not None:
-                    left_out = self._take_shape(shape, obj, time_us, newest_us, samples)
+                if not oldest_us <= time_us <= newest_us:
+                    raise LookupError
+                left_out = layout.filtered
+                if layout.shape is not None:
+                    left_out = self._take_shape(layout.shape, obj, time_us, newest_us, samples)
                     if left_out < 0:
                         raise LookupError
-                for inner, input_id in reads:
+                for inner, input_id in zip(layout.reads, inputs):  # noqa: B905 - a known item has an input for each
                     value = obj[inner]
-                    kind = type(value)
-                    if kind is float or kind is int or kind is bool:
-                        if not -_MAX <= value <= _MAX:
-                            raise LookupError
+                    if type(value) in _NUMBERS:
                         samples.append((input_id, time_us, value))
                     else:
                         _check_other(value, None)
                         left_out += 1
-                for inner, entry in others:
+                for inner, entry in layout.others:
                     _check_other(obj[inner], entry)
-                if len(samples) == before:
+                if len(samples) == before or not all(-_MAX <= value <= _MAX for _, _, value in samples[before:]):
                     raise LookupError
             except _MISFITS:
                 del samples[before:]
-                yield element_of(self._rule, key, index, obj, around, members=type(found) is dict)
+                yield element_of(self._rule, key, index, obj, around, members=members)
             else:
-                filtered += left_out
+                work.filtered += left_out
                 work.plan = plan
-        work.filtered += filtered
+                if layout.time is None:
+                    work.unused_time = ""
+
+    def _take_all(
+        self,
+        work: Work,
+        items: list[Any],
+        found: list[Any] | dict[str, Any],
+        texts: tuple[str, ...],
+        around_us: int | Callable[[], int],
+    ) -> bool:
+        """Take all items at once, by column, if they are alike; returns False, or raises LookupError, if not.
+
+        They are alike if all have the same keys and numbers as their values. `around_us` is the time around them, or
+        the function that returns this time.
+        """
+        keys = tuple(items[0])
+        known = self._known.get((keys, texts))
+        if known is None or set(map(type, items)) != _DICT or list(map(tuple, items)).count(keys) != len(items):
+            return False
+        if self._name_key is not None:
+            names = list(map(itemgetter(self._name_key), items))
+        else:
+            names = list(map(self._identify, found if type(found) is dict else repeat(""), items))
+        if not _NAMES.issuperset(map(type, names)):
+            for name in names:
+                _check_name(name)
+        facts = [known[name] for name in names]
+        plan, layout, inputs = facts[-1]
+        layouts = list(map(itemgetter(1), facts))
+        if layout.shape is not None or layouts.count(layout) != len(layouts):
+            return False
+        if layout.quality is not None:
+            for quality in _different([item[layout.quality] for item in items]):
+                if not self._is_good(quality):
+                    return False
+        if layout.time is None:
+            times = [around_us if type(around_us) is int else around_us()]
+        else:
+            written = _different(list(map(itemgetter(layout.time), items)))
+            if not _TIMES.issuperset(map(type, written)):
+                return False
+            times = list(map(self._rule.time.read, written))
+        newest_us = work.arrival_us + self._bounds.newest_after_arrival_us
+        if not (self._bounds.oldest_us <= min(times) and max(times) <= newest_us):
+            return False
+        columns = []
+        for nth, key in enumerate(layout.reads):
+            values = list(map(itemgetter(key), items))
+            if not (_NUMBERS.issuperset(map(type, values)) and all(map(isfinite, values))):
+                return False
+            ids = [one.inputs[nth] for one in facts]
+            columns.append(zip(ids, times if len(times) > 1 else repeat(times[0]), values))  # noqa: B905
+        for key, entry in layout.others:
+            cells = list(map(itemgetter(key), items))
+            if entry is not False or not _SCALARS.issuperset(map(type, cells)):
+                for cell in cells:
+                    _check_other(cell, entry)
+        work.samples += columns[0] if len(columns) == 1 else chain.from_iterable(zip(*columns))  # noqa: B905
+        work.filtered += layout.filtered * len(items)
+        work.plan = plan
+        if layout.time is None:
+            work.unused_time = ""
+        return True
 
     def learn(self, plan: Plan, name: str, obj: dict[str, object], shape: Shape, texts: tuple[str, ...]) -> None:
         """Learn the items with the keys of `obj`, which was walked before; `name` is its key in the object around."""
@@ -185,15 +270,18 @@ class KnownItems:
         simple = not shape.guarded and shape.conversions is None and not any(type(e) is Shape for e in shape.entries)
         reads = [(key, entry) for key, entry in entries if type(entry) is str and entry != TIME]
         others = [(key, entry) for key, entry in entries if entry is None or type(entry) is bool]
-        self._known.setdefault((tuple(obj), texts), {})[identity] = _Known(
-            plan,
+        checked = (time, quality, self._name_key)
+        layout = _Layout(
             time,
             quality,
             None if simple else shape,
-            tuple(reads) if simple else (),
-            tuple((k, e) for k, e in others if e is not False or k not in (time, quality)) if simple else (),
+            tuple(key for key, _ in reads) if simple else (),
+            tuple((k, e) for k, e in others if e is not False or k not in checked) if simple else (),
             len(others),
         )
+        layout = self._layouts.setdefault(layout, layout)
+        inputs = tuple(entry for _, entry in reads)
+        self._known.setdefault((tuple(obj), texts), {})[identity] = _Known(plan, layout, inputs)
 
 
 def has_known_items(rule: Rule) -> bool:
@@ -241,6 +329,12 @@ def _identity(rule: Rule) -> Callable[[str, dict[str, object]], object]:
         return lambda _, obj: path.find(obj)
     get = itemgetter(path.parts[0])
     return lambda _, obj: get(obj)
+
+
+def _different(cells: list[Any]) -> list[Any]:
+    """Returns the cells; only the first one if all are the same."""
+    same = cells.count(cells[0]) == len(cells) and len(set(map(type, cells))) == 1
+    return cells[:1] if same else cells
 
 
 def _check_name(name: object) -> None:

@@ -19,7 +19,21 @@ from tests.property.mapping.promises import ARRIVAL
 
 MS = ARRIVAL // 1000
 
-TIMES: list[Any] = [MS, MS, MS - 5, float(MS), str(MS), "2026-09-21T12:00:00Z", "soon", "", None, 5, True, [MS], {"a": MS}]
+TIMES: list[Any] = [
+    MS,
+    MS,
+    MS - 5,
+    float(MS),
+    str(MS),
+    "2026-09-21T12:00:00Z",
+    "soon",
+    "",
+    None,
+    5,
+    True,
+    [MS],
+    {"a": MS},
+]
 VALUES: list[Any] = [1, 2.5, True, -7, 2**64 - 1, MS, None, "x", "7", "", [1], {"d": 2}, {}]
 FIELDS: dict[str, list[Any]] = {
     "id": ["a", "b", "a", "b", 1, True, 1.0, "1", None, "", ["a"]],

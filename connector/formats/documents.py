@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import chain
 from typing import Final
 
 from connector.formats.format import BadDocument, Documents, PayloadError
@@ -15,7 +14,6 @@ MAX_BAD: Final = 1_000
 A bad document takes up to a hundred times its own bytes of memory.
 """
 _EXCERPT: Final = 80
-_OBJECTS: Final = {dict}
 _SCALARS: Final = frozenset((str, int, float, bool, type(None)))
 
 
@@ -69,15 +67,26 @@ def count(document: object) -> tuple[int, int]:
             left += [inner for inner in value.values() if type(inner) not in _SCALARS]
         elif isinstance(value, list):
             n = len(value)
-            if set(map(type, value)) == _OBJECTS:  # the items of a list, at once
-                keys += sum(map(len, value))
-                inside = list(chain.from_iterable(map(dict.values, value)))
-                found += len(inside) - n
-                if not _SCALARS.issuperset(map(type, inside)):
-                    left += [inner for inner in inside if type(inner) not in _SCALARS]
-            else:
-                left += [inner for inner in value if type(inner) not in _SCALARS]
+            left += [inner for inner in value if type(inner) not in _SCALARS]
         else:
             continue
         found += n - 1
     return found, keys
+
+
+def count_keys(document: object, most: int) -> int:
+    """Returns the number of keys in a document that has at most `most` objects and lists.
+
+    Those that are found after `most` hold no others: the members of a long list of objects are not looked at.
+    """
+    keys = 0
+    left = [document]
+    for at, value in enumerate(left):  # the list grows in this loop
+        if len(left) >= most:
+            return keys + sum(map(len, [rest for rest in left[at:] if isinstance(rest, dict)]))
+        if isinstance(value, dict):
+            keys += len(value)
+            left += [inner for inner in value.values() if type(inner) not in _SCALARS]
+        elif isinstance(value, list):
+            left += [inner for inner in value if type(inner) not in _SCALARS]
+    return keys

@@ -14,7 +14,7 @@ from typing import Final
 
 import orjson
 
-from connector.formats.documents import count
+from connector.formats.documents import count_keys
 from connector.formats.format import DecodingNotes, PayloadError
 from connector.formats.text.characters import decode_text
 from connector.formats.text.loose_json import NON_FINITE, as_json, with_finite_words
@@ -85,7 +85,7 @@ def decode_checked(payload: bytes, notes: DecodingNotes, *, lenient: bool = Fals
         notes.repeats = True  # perhaps: nothing else is certain here
         return document
     if isinstance(document, dict | list):
-        keys = count(document)[1]
+        keys = count_keys(document, payload.count(b"{") + payload.count(b"["))
         if keys and may_repeat_keys(payload, keys):
             notes.repeats = True
             return decode_repeated(payload)

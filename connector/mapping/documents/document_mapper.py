@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from math import isfinite
+from operator import itemgetter
 from typing import Final
 
 import orjson
@@ -53,6 +54,7 @@ from connector.records import Mapped, Reason, Record, Reject, Sample
 
 NOT_DECODED: Final = object()
 """Stands for a document that was not decoded yet."""
+_TIME: Final = itemgetter(1)
 _AHEAD_US: Final = 20 * 60 * 1_000_000
 """A time that is further ahead than this (µs) may be a local time that is written as UTC."""
 _MAX_SHAPES: Final = 100
@@ -300,7 +302,7 @@ class DocumentMapper:
         return Mapped(samples, work.rejects, filtered, skipped, why)
 
     def _read_clock(self, work: Work, record: Record, plan: Plan) -> None:
-        newest = max(time_us for _, time_us, _ in work.samples)
+        newest = max(map(_TIME, work.samples))
         if newest == record.time_us or plan.clock is None:
             return
         plan.clock.note(record.time_us, newest)

@@ -74,12 +74,13 @@ def leaves_beside(rule: Rule, document: object) -> int | None:
     """Returns the number of the document's values outside its items; None if the number is only known afterwards."""
     if len(rule.iterate) != 1 or rule.parallel or not rule.iterate[0].plain:
         return None
-    parts = rule.iterate[0].parts
-    if not parts:
-        return 0
-    if len(parts) > 1 or not isinstance(document, dict):
-        return None
-    return sum(leaves(value) for key, value in document.items() if key != parts[0])
+    beside = 0
+    for part in rule.iterate[0].parts:
+        if not isinstance(document, dict) or (part not in document and len(rule.iterate[0].parts) > 1):
+            return None
+        beside += sum(leaves(value) for key, value in document.items() if key != part)
+        document = document.get(part)
+    return beside
 
 
 def _members(path: Path, name: Path | None, around: Iterator[PayloadItem]) -> Iterator[PayloadItem]:

@@ -74,6 +74,19 @@ class _Known(NamedTuple):
     """The input IDs of the values that become samples."""
 
 
+class _Alike(NamedTuple):
+    """All items of a message, which have the same layout."""
+
+    keys: Keys
+    texts: tuple[str, ...]
+    names: list[object]
+    layout: _Layout
+    plan: Plan
+    """The plan of the last item."""
+    inputs: tuple[tuple[str, ...], ...]
+    """For each of the values that become samples, the input IDs of all items."""
+
+
 class KnownItems:
     """The known items of one topic under one rule."""
 
@@ -89,6 +102,8 @@ class KnownItems:
         named = rule.item_name if rule.dynamic == (ITEM,) else None
         self._name_key = named.parts[0] if named is not None and _is_key(named) else None
         """The key with the name, if nothing else tells items apart."""
+        self._last: _Alike | None = None
+        """The items of the last message: mostly the next message has the same."""
         self._layouts: dict[_Layout, _Layout] = {}
         self._known: dict[tuple[Keys, tuple[str, ...]], dict[object, _Known]] = {}
         """(keys of an item, texts of its message) → the name of the item, or what tells items apart → its facts."""
@@ -97,6 +112,7 @@ class KnownItems:
         """Forget all items."""
         self._known.clear()
         self._layouts.clear()
+        self._last = None
 
     def take(
         self,
@@ -203,8 +219,7 @@ class KnownItems:
         the function that returns this time.
         """
         keys = tuple(items[0])
-        known = self._known.get((keys, texts))
-        if known is None or set(map(type, items)) != _DICT or list(map(tuple, items)).count(keys) != len(items):
+        if set(map(type, items)) != _DICT or list(map(tuple, items)).count(keys) != len(items):
             return False
         if self._name_key is not None:
             names = list(map(itemgetter(self._name_key), items))
@@ -213,11 +228,15 @@ class KnownItems:
         if not _NAMES.issuperset(map(type, names)):
             for name in names:
                 _check_name(name)
-        facts = [known[name] for name in names]
-        plan, layout, inputs = facts[-1]
-        layouts = list(map(itemgetter(1), facts))
-        if layout.shape is not None or layouts.count(layout) != len(layouts):
-            return False
+        last = self._last
+        if last is None or last.keys != keys or last.names != names or last.texts != texts:
+            facts = list(map(self._known[keys, texts].__getitem__, names))
+            layout = facts[-1].layout
+            if layout.shape is not None or any(one.layout != layout for one in facts):
+                return False
+            last = _Alike(keys, texts, names, layout, facts[-1].plan, tuple(zip(*(one.inputs for one in facts))))  # noqa: B905
+            self._last = last
+        layout = last.layout
         if layout.quality is not None:
             for quality in _different([item[layout.quality] for item in items]):
                 if not self._is_good(quality):
@@ -233,11 +252,10 @@ class KnownItems:
         if not (self._bounds.oldest_us <= min(times) and max(times) <= newest_us):
             return False
         columns = []
-        for nth, key in enumerate(layout.reads):
+        for key, ids in zip(layout.reads, last.inputs):  # noqa: B905 - an input for each
             values = list(map(itemgetter(key), items))
             if not (_NUMBERS.issuperset(map(type, values)) and all(map(isfinite, values))):
                 return False
-            ids = [one.inputs[nth] for one in facts]
             columns.append(zip(ids, times if len(times) > 1 else repeat(times[0]), values))  # noqa: B905
         for key, entry in layout.others:
             cells = list(map(itemgetter(key), items))
@@ -246,7 +264,7 @@ class KnownItems:
                     _check_other(cell, entry)
         work.samples += columns[0] if len(columns) == 1 else chain.from_iterable(zip(*columns))  # noqa: B905
         work.filtered += layout.filtered * len(items)
-        work.plan = plan
+        work.plan = last.plan
         if layout.time is None:
             work.unused_time = ""
         return True
@@ -269,6 +287,8 @@ class KnownItems:
         entries = list(zip(shape.keys, shape.entries, strict=True))
         simple = not shape.guarded and shape.conversions is None and not any(type(e) is Shape for e in shape.entries)
         reads = [(key, entry) for key, entry in entries if type(entry) is str and entry != TIME]
+        if simple and not reads:
+            return
         others = [(key, entry) for key, entry in entries if entry is None or type(entry) is bool]
         checked = (time, quality, self._name_key)
         layout = _Layout(
@@ -280,6 +300,7 @@ class KnownItems:
             len(others),
         )
         layout = self._layouts.setdefault(layout, layout)
+        self._last = None
         inputs = tuple(entry for _, entry in reads)
         self._known.setdefault((tuple(obj), texts), {})[identity] = _Known(plan, layout, inputs)
 

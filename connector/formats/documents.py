@@ -14,6 +14,7 @@ MAX_BAD: Final = 1_000
 A bad document takes up to a hundred times its own bytes of memory.
 """
 _EXCERPT: Final = 80
+_OBJECTS: Final = {dict}
 _SCALARS: Final = frozenset((str, int, float, bool, type(None)))
 
 
@@ -74,6 +75,10 @@ def count(document: object) -> tuple[int, int]:
     return found, keys
 
 
+def _is_object(value: object) -> bool:
+    return isinstance(value, dict)
+
+
 def count_keys(document: object, most: int) -> int:
     """Returns the number of keys in a document that has at most `most` objects and lists.
 
@@ -83,7 +88,8 @@ def count_keys(document: object, most: int) -> int:
     left = [document]
     for at, value in enumerate(left):  # the list grows in this loop
         if len(left) >= most:
-            return keys + sum(map(len, [rest for rest in left[at:] if isinstance(rest, dict)]))
+            rest = left[at:]
+            return keys + sum(map(len, rest if set(map(type, rest)) == _OBJECTS else filter(_is_object, rest)))
         if isinstance(value, dict):
             keys += len(value)
             left += [inner for inner in value.values() if type(inner) not in _SCALARS]

@@ -346,7 +346,8 @@ class Mapper:
             if rule.align is not None:
                 mapped.samples = self.aligner.align(mapped.samples, rule.align)
             shares.append(RuleShare(rule.number, len(mapped.samples), len(mapped.rejects), mapped.filtered))
-            result = _joined(result, _pointing(mapped, rule))
+            mapped = _pointing(mapped, rule)
+            result = mapped if taken == 1 else _joined(result, mapped)
             if not self._match_all and not decoded.has_more(rule.format):
                 break
         if notes.tolerated:

@@ -6,9 +6,9 @@ walked, and the walk reports its errors.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, repeat
-from math import isfinite
+from math import fsum, isfinite
 from operator import itemgetter
 from sys import float_info
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from connector.mapping.plans import Plan
 
 _MAX: Final = float_info.max
-_MISFITS: Final = (LookupError, TypeError, TimeError, OverflowError)
+_MISFITS: Final = (LookupError, TypeError, TimeError, OverflowError, ValueError)
 _NAMES: Final = frozenset((str, int))
 """The types of values that name an item. `True` and `1.0` equal 1, but are other texts."""
 _TIMES: Final = frozenset((int, str, float))
@@ -79,7 +79,7 @@ class _Alike(NamedTuple):
 
     keys: Keys
     texts: tuple[str, ...]
-    names: list[object]
+    names: Sequence[object]
     layout: _Layout
     plan: Plan
     """The plan of the last item."""
@@ -219,12 +219,14 @@ class KnownItems:
         the function that returns this time.
         """
         keys = tuple(items[0])
-        if set(map(type, items)) != _DICT or list(map(tuple, items)).count(keys) != len(items):
+        if set(map(type, items)) != _DICT or [*chain.from_iterable(items)] != [*keys] * len(items):
             return False
+        columns: dict[str, tuple[Any, ...]] = dict(zip(keys, zip(*map(dict.values, items))))  # noqa: B905
+        names: Sequence[object]
         if self._name_key is not None:
-            names = list(map(itemgetter(self._name_key), items))
+            names = columns[self._name_key]
         else:
-            names = list(map(self._identify, found if type(found) is dict else repeat(""), items))
+            names = tuple(map(self._identify, found if type(found) is dict else repeat(""), items))
         if not _NAMES.issuperset(map(type, names)):
             for name in names:
                 _check_name(name)
@@ -238,31 +240,30 @@ class KnownItems:
             self._last = last
         layout = last.layout
         if layout.quality is not None:
-            for quality in _different([item[layout.quality] for item in items]):
+            for quality in _different(columns[layout.quality]):
                 if not self._is_good(quality):
                     return False
         if layout.time is None:
             times = [around_us if type(around_us) is int else around_us()]
         else:
-            written = _different(list(map(itemgetter(layout.time), items)))
+            written = _different(columns[layout.time])
             if not _TIMES.issuperset(map(type, written)):
                 return False
             times = list(map(self._rule.time.read, written))
         newest_us = work.arrival_us + self._bounds.newest_after_arrival_us
         if not (self._bounds.oldest_us <= min(times) and max(times) <= newest_us):
             return False
-        columns = []
+        found_samples = []
         for key, ids in zip(layout.reads, last.inputs):  # noqa: B905 - an input for each
-            values = list(map(itemgetter(key), items))
-            if not (_NUMBERS.issuperset(map(type, values)) and all(map(isfinite, values))):
+            values = columns[key]
+            if not (_NUMBERS.issuperset(map(type, values)) and isfinite(fsum(values))):
                 return False
-            columns.append(zip(ids, times if len(times) > 1 else repeat(times[0]), values))  # noqa: B905
+            found_samples.append(zip(ids, times if len(times) > 1 else repeat(times[0]), values))  # noqa: B905
         for key, entry in layout.others:
-            cells = list(map(itemgetter(key), items))
-            if entry is not False or not _SCALARS.issuperset(map(type, cells)):
-                for cell in cells:
+            if entry is not False or not _SCALARS.issuperset(map(type, columns[key])):
+                for cell in columns[key]:
                     _check_other(cell, entry)
-        work.samples += columns[0] if len(columns) == 1 else chain.from_iterable(zip(*columns))  # noqa: B905
+        work.samples += found_samples[0] if len(found_samples) == 1 else chain.from_iterable(zip(*found_samples))  # noqa: B905
         work.filtered += layout.filtered * len(items)
         work.plan = last.plan
         if layout.time is None:
@@ -352,7 +353,7 @@ def _identity(rule: Rule) -> Callable[[str, dict[str, object]], object]:
     return lambda _, obj: get(obj)
 
 
-def _different(cells: list[Any]) -> list[Any]:
+def _different(cells: tuple[Any, ...]) -> tuple[Any, ...]:
     """Returns the cells; only the first one if all are the same."""
     same = cells.count(cells[0]) == len(cells) and len(set(map(type, cells))) == 1
     return cells[:1] if same else cells

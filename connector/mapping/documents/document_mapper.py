@@ -335,7 +335,6 @@ class DocumentMapper:
         beside = leaves_beside(rule, selected)
         total = leaves(selected) if beside is None else 0
         around = outer if outer[0] is not selected else ()
-        by_name = rule.dynamic == (ITEM,)
         composed = rule.time.composed is not None
         told = tuple(texts.values())
         items = items_of(rule, selected)
@@ -349,18 +348,11 @@ class DocumentMapper:
                 )
         for item in items:
             seen += 1
-            base = work.plan
             if composed:
                 work.at = item.names[-1] if item.names else "", item.place
                 if rule.time.is_key:
                     item = item._replace(names=item.names[:-1])  # noqa: PLW2901 - the key is the time, and no name
-            if by_name:
-                base = plan.by_texts.get((item.name,)) or self._plans.plan_for(plan, {ITEM: item.name}, named)
-            elif rule.dynamic:
-                said = {**texts, **item_texts(rule, item.name, item.place, item.value, item.outer)}
-                base = self._plans.plan_for(plan, said, named)
-            elif base.clock is None:
-                self._plans.set_clock(base)
+            base = self._plan_of_item(rule, plan, item, texts, named)
             work.plan = base
             outer = (*item.outer, *around)
             taken = self._take_item(work, record, base, item.value, outer)
@@ -385,6 +377,18 @@ class DocumentMapper:
                 f"there is nothing to take items from at {' → '.join(path.text for path in rule.iterate) or '@'}",
             )
         return self._finish(work, record, work.plan, selected)
+
+    def _plan_of_item(
+        self, rule: Rule, plan: Plan, item: PayloadItem, texts: Mapping[str, str], named: Mapping[str, str]
+    ) -> Plan:
+        if rule.dynamic == (ITEM,):
+            return plan.by_texts.get((item.name,)) or self._plans.plan_for(plan, {ITEM: item.name}, named)
+        if rule.dynamic:
+            said = {**texts, **item_texts(rule, item.name, item.place, item.value, item.outer)}
+            return self._plans.plan_for(plan, said, named)
+        if plan.clock is None:
+            self._plans.set_clock(plan)
+        return plan
 
     def _known_items(self, plan: Plan) -> KnownItems | None:
         """Returns the known items of a plan; None if its rule needs the walk for each item."""
@@ -419,25 +423,9 @@ class DocumentMapper:
             if quality is not MISSING and not _is_in(quality, rule.quality.good):
                 return -1
         newest_us = work.arrival_us + self._bounds.newest_after_arrival_us
-        time_us = record.time_us
-        if rule.time.kind == FIELD_TIME:
-            found = self._shapes.known_time(rule.time, obj, newest_us)
-            if found is None:
-                return -1
-            time_us = found
-        elif rule.time.composed is not None:
-            place = Place(record, plan.variables, work.whole, obj, outer, *work.at, work.found_around)
-            composed_us = self._composed(rule.time, place, newest_us)
-            if composed_us is None:
-                return -1
-            time_us = composed_us
-        elif (rule.time.kind == AUTO_TIME and shape.time_key is None) or record.time_kind:
-            return -1  # the time may be in an object around the item
-        elif rule.time.kind == AUTO_TIME:
-            try:
-                self._time_of(work, record, rule.time, obj, outer)
-            except TimeError:
-                return -1
+        time_us = self._time_of_item(work, record, plan, shape, obj, outer)
+        if time_us is None:
+            return -1
         samples: list[Sample] = []
         filtered = self._shapes.take_known(shape, obj, time_us, newest_us, rule.time.read, samples)
         if filtered < 0 or not samples:
@@ -448,6 +436,26 @@ class DocumentMapper:
         work.samples += samples
         work.filtered += filtered
         return shape.leaves
+
+    def _time_of_item(
+        self, work: Work, record: Record, plan: Plan, shape: Shape, obj: dict[str, object], outer: tuple[object, ...]
+    ) -> int | None:
+        """Returns the time of an item in µs; None if the item must be walked for its time."""
+        rule = plan.rule
+        newest_us = work.arrival_us + self._bounds.newest_after_arrival_us
+        if rule.time.kind == FIELD_TIME:
+            return self._shapes.known_time(rule.time, obj, newest_us)
+        if rule.time.composed is not None:
+            place = Place(record, plan.variables, work.whole, obj, outer, *work.at, work.found_around)
+            return self._composed(rule.time, place, newest_us)
+        if (rule.time.kind == AUTO_TIME and shape.time_key is None) or record.time_kind:
+            return None  # the time may be in an object around the item
+        if rule.time.kind == AUTO_TIME:
+            try:
+                self._time_of(work, record, rule.time, obj, outer)
+            except TimeError:
+                return None  # the walk refuses the item for it
+        return record.time_us
 
     def _learn_item(self, plan: Plan, value: object, item: PayloadItem, texts: tuple[str, ...]) -> None:
         rule = plan.rule

@@ -6,7 +6,8 @@ walked, and the walk reports its errors.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from itertools import chain, repeat
 from math import fsum, isfinite
 from operator import itemgetter
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from connector.mapping.documents.items import PayloadItem, element_of
 from connector.mapping.documents.shapes import TIME, Keys, Shape
 from connector.mapping.documents.walk import Work
-from connector.mapping.rules.paths import MISSING, Path
+from connector.mapping.rules.paths import Path
 from connector.mapping.rules.rules import ARRIVAL_TIME, AUTO_TIME, FIELD_TIME, Quality, Rule
 from connector.mapping.rules.templates import INDEX, ITEM, ITEM_FIELD
 from connector.mapping.rules.values import DECIMAL_TEXT
@@ -79,7 +80,8 @@ class _Alike(NamedTuple):
 
     keys: Keys
     texts: tuple[str, ...]
-    names: Sequence[object]
+    identities: Sequence[object]
+    """What tells the items apart, for each item."""
     layout: _Layout
     plan: Plan
     """The plan of the last item."""
@@ -87,8 +89,23 @@ class _Alike(NamedTuple):
     """For each of the values that become samples, the input IDs of all items."""
 
 
+class _Message(NamedTuple):
+    """The message whose items are taken."""
+
+    work: Work
+    texts: tuple[str, ...]
+    """The texts that tell messages apart."""
+    time_around: Callable[[], int]
+    """Returns the time of items without a time of their own, in µs. Raises `TimeError`."""
+    newest_us: int
+    """The newest plausible time."""
+
+
 class KnownItems:
-    """The known items of one topic under one rule."""
+    """The known items of one topic under one rule.
+
+    Items that are all alike are taken at once, by column; otherwise each known item is taken alone.
+    """
 
     def __init__(
         self, rule: Rule, bounds: TimeBounds, take_shape: TakeShape, is_good: Callable[[object], bool]
@@ -102,16 +119,14 @@ class KnownItems:
         named = rule.item_name if rule.dynamic == (ITEM,) else None
         self._name_key = named.parts[0] if named is not None and _is_key(named) else None
         """The key with the name, if nothing else tells items apart."""
-        self._last: _Alike | None = None
-        """The items of the last message: mostly the next message has the same."""
-        self._layouts: dict[_Layout, _Layout] = {}
         self._known: dict[tuple[Keys, tuple[str, ...]], dict[object, _Known]] = {}
         """(keys of an item, texts of its message) → the name of the item, or what tells items apart → its facts."""
+        self._last: _Alike | None = None
+        """The items of the last message whose items are alike: mostly the next message has the same."""
 
     def forget(self) -> None:
         """Forget all items."""
         self._known.clear()
-        self._layouts.clear()
         self._last = None
 
     def take(
@@ -124,151 +139,128 @@ class KnownItems:
     ) -> Iterator[PayloadItem]:
         """Add the samples of known items to `work`; yields every other item at its place between them.
 
-        `found` has the items, `around` is the object with them, and `texts` tell messages apart. `time_around` returns
-        the time of items without a time of their own, or raises `TimeError`.
+        `found` has the items, and `around` is the object with them. See `_Message` for `texts` and `time_around`.
         """
-        around_us: int | None = None
-        known_keys = self._known
+        items: list[Any] = list(found.values()) if isinstance(found, dict) else found
+        names = list(found) if isinstance(found, dict) else [""] * len(items)
+        newest_us = work.arrival_us + self._bounds.newest_after_arrival_us
+        message = _Message(work, texts, cache(time_around), newest_us)
+        readable = True
         if self._rule.time.kind == AUTO_TIME:
             try:
-                around_us = time_around()
+                message.time_around()
             except TimeError:
-                known_keys = {}  # the walk refuses all items, also those with a time of their own
-        members = type(found) is dict
-        pairs: Iterable[tuple[str, Any]] = found.items() if type(found) is dict else zip(repeat(""), found)  # noqa: B905
+                readable = False  # the walk refuses all items, also those with a time of their own
         try:
-            if known_keys and self._take_all(
-                work, [*found.values()] if type(found) is dict else found, found, texts, around_us or time_around
-            ):
+            if readable and self._take_alike(message, names, items):
                 return
         except _MISFITS:
             pass
-        samples, identify, read = work.samples, self._identify, self._rule.time.read
-        oldest_us = self._bounds.oldest_us
-        newest_us = work.arrival_us + self._bounds.newest_after_arrival_us
-        keys: Keys | None = None
-        names: dict[object, _Known] = {}
-        good: object = MISSING
-        last_time: object = MISSING
-        last_us = 0
-        for index, (key, obj) in enumerate(pairs):
-            before = len(samples)
+        for index, (name, item) in enumerate(zip(names, items, strict=True)):
+            before = len(work.samples)
             try:
-                if type(obj) is not dict:
+                if not readable:
                     raise LookupError
-                if (own := tuple(obj)) != keys:
-                    keys, names = own, known_keys.get((own, texts)) or {}
-                name = identify(key, obj)
-                if type(name) is not str:
-                    _check_name(name)
-                plan, layout, inputs = names[name]
-                if layout.quality is not None and (quality := obj[layout.quality]) is not good:
-                    if not self._is_good(quality):
-                        raise LookupError
-                    good = quality
-                if layout.time is None:
-                    if around_us is None:
-                        around_us = time_around()
-                    time_us = around_us
-                else:
-                    time = obj[layout.time]
-                    if time != last_time or type(time) is not type(last_time):
-                        if type(time) not in _TIMES:
-                            raise LookupError
-                        last_us = read(time)
-                        last_time = time
-                    time_us = last_us
-                if not oldest_us <= time_us <= newest_us:
-                    raise LookupError
-                left_out = layout.filtered
-                if layout.shape is not None:
-                    left_out = self._take_shape(layout.shape, obj, time_us, newest_us, samples)
-                    if left_out < 0:
-                        raise LookupError
-                for inner, input_id in zip(layout.reads, inputs):  # noqa: B905 - a known item has an input for each
-                    value = obj[inner]
-                    if type(value) in _NUMBERS:
-                        samples.append((input_id, time_us, value))
-                    else:
-                        _check_other(value, None)
-                        left_out += 1
-                for inner, entry in layout.others:
-                    _check_other(obj[inner], entry)
-                if len(samples) == before or not all(-_MAX <= value <= _MAX for _, _, value in samples[before:]):
-                    raise LookupError
+                self._take_one(message, name, item)
             except _MISFITS:
-                del samples[before:]
-                yield element_of(self._rule, key, index, obj, around, members=members)
-            else:
-                work.filtered += left_out
-                work.plan = plan
-                if layout.time is None:
-                    work.unused_time = ""
+                del work.samples[before:]
+                yield element_of(self._rule, name, index, item, around, members=isinstance(found, dict))
 
-    def _take_all(
-        self,
-        work: Work,
-        items: list[Any],
-        found: list[Any] | dict[str, Any],
-        texts: tuple[str, ...],
-        around_us: int | Callable[[], int],
-    ) -> bool:
-        """Take all items at once, by column, if they are alike; returns False, or raises LookupError, if not.
+    def _take_alike(self, message: _Message, names: list[str], items: list[Any]) -> bool:
+        """Take all items at once, if all have the same keys, and numbers as their values.
 
-        They are alike if all have the same keys and numbers as their values. `around_us` is the time around them, or
-        the function that returns this time.
+        Otherwise, returns False or raises one of `_MISFITS`, and has taken nothing. `names` are those of `take`.
         """
-        keys = tuple(items[0])
+        work, keys = message.work, tuple(items[0])
         if set(map(type, items)) != _DICT or [*chain.from_iterable(items)] != [*keys] * len(items):
             return False
-        columns: dict[str, tuple[Any, ...]] = dict(zip(keys, zip(*map(dict.values, items))))  # noqa: B905
-        names: Sequence[object]
-        if self._name_key is not None:
-            names = columns[self._name_key]
-        else:
-            names = tuple(map(self._identify, found if type(found) is dict else repeat(""), items))
-        if not _NAMES.issuperset(map(type, names)):
-            for name in names:
-                _check_name(name)
-        last = self._last
-        if last is None or last.keys != keys or last.names != names or last.texts != texts:
-            facts = list(map(self._known[keys, texts].__getitem__, names))
-            layout = facts[-1].layout
-            if layout.shape is not None or any(one.layout != layout for one in facts):
-                return False
-            last = _Alike(keys, texts, names, layout, facts[-1].plan, tuple(zip(*(one.inputs for one in facts))))  # noqa: B905
-            self._last = last
-        layout = last.layout
-        if layout.quality is not None:
-            for quality in _different(columns[layout.quality]):
-                if not self._is_good(quality):
-                    return False
-        if layout.time is None:
-            times = [around_us if type(around_us) is int else around_us()]
-        else:
-            written = _different(columns[layout.time])
-            if not _TIMES.issuperset(map(type, written)):
-                return False
-            times = list(map(self._rule.time.read, written))
-        newest_us = work.arrival_us + self._bounds.newest_after_arrival_us
-        if not (self._bounds.oldest_us <= min(times) and max(times) <= newest_us):
+        columns: dict[str, tuple[Any, ...]] = dict(zip(keys, zip(*map(dict.values, items), strict=True), strict=True))
+        alike = self._alike(message.texts, keys, self._identities(names, items, columns))
+        if alike is None:
             return False
-        found_samples = []
-        for key, ids in zip(layout.reads, last.inputs):  # noqa: B905 - an input for each
+        layout = alike.layout
+        if layout.quality is not None and not all(map(self._is_good, _different(columns[layout.quality]))):
+            return False
+        if layout.time is None:
+            times = [message.time_around()]
+        else:
+            times = list(map(self._read_time, _different(columns[layout.time])))
+        if not (self._bounds.oldest_us <= min(times) and max(times) <= message.newest_us):
+            return False
+        samples: list[Iterator[Sample]] = []
+        for key, inputs in zip(layout.reads, alike.inputs, strict=True):
             values = columns[key]
             if not (_NUMBERS.issuperset(map(type, values)) and isfinite(fsum(values))):
                 return False
-            found_samples.append(zip(ids, times if len(times) > 1 else repeat(times[0]), values))  # noqa: B905
+            samples.append(zip(inputs, times if len(times) > 1 else repeat(times[0]), values))  # noqa: B905
         for key, entry in layout.others:
             if entry is not False or not _SCALARS.issuperset(map(type, columns[key])):
-                for cell in columns[key]:
-                    _check_other(cell, entry)
-        work.samples += found_samples[0] if len(found_samples) == 1 else chain.from_iterable(zip(*found_samples))  # noqa: B905
+                for value in columns[key]:
+                    _check_other(value, entry)
+        work.samples += samples[0] if len(samples) == 1 else chain.from_iterable(zip(*samples, strict=True))
         work.filtered += layout.filtered * len(items)
-        work.plan = last.plan
-        if layout.time is None:
-            work.unused_time = ""
+        _took(work, alike.plan, layout)
         return True
+
+    def _identities(
+        self, names: list[str], items: list[dict[str, object]], columns: dict[str, tuple[Any, ...]]
+    ) -> Sequence[object]:
+        """Returns what tells the items apart, for each item. Raises LookupError if this is not certain."""
+        if self._name_key is None:
+            found: Sequence[object] = tuple(map(self._identify, names, items))
+        else:
+            found = columns[self._name_key]
+        if not _NAMES.issuperset(map(type, found)):
+            for identity in found:
+                _check_identity(identity)
+        return found
+
+    def _alike(self, texts: tuple[str, ...], keys: Keys, identities: Sequence[object]) -> _Alike | None:
+        """Returns the facts about all items of a message; None if they differ. Raises LookupError if one is new."""
+        last = self._last
+        if last is not None and last.keys == keys and last.identities == identities and last.texts == texts:
+            return last
+        facts = list(map(self._known[keys, texts].__getitem__, identities))
+        plan, layout, _ = facts[-1]
+        if layout.shape is not None or any(one.layout != layout for one in facts):
+            return None
+        inputs = tuple(zip(*(one.inputs for one in facts), strict=True))
+        self._last = _Alike(keys, texts, identities, layout, plan, inputs)
+        return self._last
+
+    def _take_one(self, message: _Message, name: str, item: Any) -> None:
+        """Take a known item. Raises one of `_MISFITS` for any other item; then some of its samples may be there."""
+        if type(item) is not dict:
+            raise LookupError
+        work, samples, before = message.work, message.work.samples, len(message.work.samples)
+        identity = self._identify(name, item)
+        _check_identity(identity)
+        plan, layout, inputs = self._known[tuple(item), message.texts][identity]
+        if layout.quality is not None and not self._is_good(item[layout.quality]):
+            raise LookupError
+        time_us = message.time_around() if layout.time is None else self._read_time(item[layout.time])
+        if not self._bounds.oldest_us <= time_us <= message.newest_us:
+            raise LookupError
+        left_out = layout.filtered
+        if layout.shape is not None:
+            left_out = self._take_shape(layout.shape, item, time_us, message.newest_us, samples)
+        for key, input_id in zip(layout.reads, inputs, strict=False):
+            if type(value := item[key]) in _NUMBERS:
+                samples.append((input_id, time_us, value))
+            else:
+                _check_other(value, None)
+                left_out += 1
+        for key, entry in layout.others:
+            _check_other(item[key], entry)
+        if left_out < 0 or len(samples) == before or not all(-_MAX <= sample[2] <= _MAX for sample in samples[before:]):
+            raise LookupError
+        work.filtered += left_out
+        _took(work, plan, layout)
+
+    def _read_time(self, value: object) -> int:
+        if type(value) not in _TIMES:
+            raise LookupError
+        return self._rule.time.read(value)
 
     def learn(self, plan: Plan, name: str, obj: dict[str, object], shape: Shape, texts: tuple[str, ...]) -> None:
         """Learn the items with the keys of `obj`, which was walked before; `name` is its key in the object around."""
@@ -281,7 +273,7 @@ class KnownItems:
                 return
         try:
             identity = self._identify(name, obj)
-            _check_name(identity)
+            _check_identity(identity)
         except (LookupError, TypeError):
             return
         quality = _key_of_quality(rule.quality, obj)
@@ -300,7 +292,6 @@ class KnownItems:
             tuple((k, e) for k, e in others if e is not False or k not in checked) if simple else (),
             len(others),
         )
-        layout = self._layouts.setdefault(layout, layout)
         self._last = None
         inputs = tuple(entry for _, entry in reads)
         self._known.setdefault((tuple(obj), texts), {})[identity] = _Known(plan, layout, inputs)
@@ -359,9 +350,15 @@ def _different(cells: tuple[Any, ...]) -> tuple[Any, ...]:
     return cells[:1] if same else cells
 
 
-def _check_name(name: object) -> None:
-    """Raise LookupError if it is not certain that equal names are equal texts."""
-    if not (_NAMES.issuperset(map(type, name)) if type(name) is tuple else type(name) in _NAMES):
+def _took(work: Work, plan: Plan, layout: _Layout) -> None:
+    work.plan = plan
+    if layout.time is None:
+        work.unused_time = ""  # as the walk does
+
+
+def _check_identity(identity: object) -> None:
+    """Raise LookupError if it is not certain that equal identities are equal texts."""
+    if not (_NAMES.issuperset(map(type, identity)) if type(identity) is tuple else type(identity) in _NAMES):
         raise LookupError
 
 

@@ -62,18 +62,19 @@ RULES: list[dict[str, Any]] = [
     {},
 ]
 
-items = st.lists(st.sampled_from([("id", "v"), ("id", "v", "q", "t"), tuple(FIELDS)]) | st.permutations(list(FIELDS)).map(lambda keys: tuple(keys[:4])), min_size=1, max_size=2).flatmap(
-    lambda shapes: st.lists(
-        st.sampled_from(shapes).flatmap(lambda keys: st.fixed_dictionaries({key: st.sampled_from(FIELDS[key]) for key in keys}))
-        | st.sampled_from([1, None, "x", []]),
-        max_size=5,
-    )
-)  # fmt: skip
+SHAPES = [("id", "v"), ("id", "v", "q", "t"), ("id", "w", "recorded"), tuple(FIELDS)]
+shapes = st.sampled_from(SHAPES) | st.permutations(list(FIELDS)).map(lambda keys: tuple(keys[:4]))
+
+
+def items_of(some: list[tuple[str, ...]]) -> st.SearchStrategy[list[Any]]:
+    """Lists of items, most of them with the keys of one of `some`."""
+    objects = [st.fixed_dictionaries({key: st.sampled_from(FIELDS[key]) for key in keys}) for keys in some]
+    return st.lists(st.one_of(*objects, st.sampled_from([1, None, "x", []])), max_size=5)
 
 
 @st.composite
 def messages(draw: st.DrawFn) -> dict[str, Any]:
-    found: Any = draw(items)
+    found: Any = draw(st.lists(shapes, min_size=1, max_size=2).flatmap(items_of))
     if draw(st.booleans()):
         found = dict(zip("abcde", found, strict=False))
     around = {key: draw(st.sampled_from(TIMES)) for key in draw(st.sampled_from([(), ("ts",)]))}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from connector.formats.format import BadDocument, Documents, PayloadError
 from connector.records import Reason
@@ -75,21 +75,19 @@ def count(document: object) -> tuple[int, int]:
     return found, keys
 
 
-def _is_object(value: object) -> bool:
-    return isinstance(value, dict)
-
-
 def count_keys(document: object, most: int) -> int:
     """Returns the number of keys in a document that has at most `most` objects and lists.
 
     Those that are found after `most` hold no others: the members of a long list of objects are not looked at.
     """
     keys = 0
-    left = [document]
+    left: list[Any] = [document]
     for at, value in enumerate(left):  # the list grows in this loop
         if len(left) >= most:
             rest = left[at:]
-            return keys + sum(map(len, rest if set(map(type, rest)) == _OBJECTS else filter(_is_object, rest)))
+            if set(map(type, rest)) != _OBJECTS:
+                rest = [inner for inner in rest if isinstance(inner, dict)]
+            return keys + sum(map(len, rest))
         if isinstance(value, dict):
             keys += len(value)
             left += [inner for inner in value.values() if type(inner) not in _SCALARS]

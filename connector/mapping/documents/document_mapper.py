@@ -464,10 +464,11 @@ class DocumentMapper:
             if shape is not None and shape is not NOT_YET:
                 if len(plan.shapes) >= _MAX_SHAPES:
                     plan.shapes.clear()
-                plan.shapes[tuple(value)] = shape
+                if shape.keys not in plan.shapes:
+                    self._plans.grew(2 * _shape_bytes(shape.keys))
+                plan.shapes[shape.keys] = shape
                 if plan.items is not None:
                     plan.items.learn(plan, item.names[-1] if item.names else "", value, shape, texts)
-                self._plans.grew(2 * _shape_bytes(shape.keys))
 
     def _walk_document(
         self, work: Work, record: Record, plan: Plan, value: object, outer: tuple[object, ...], place: str

@@ -7,6 +7,7 @@ walked, and the walk reports its errors.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from functools import cache
 from itertools import chain, repeat
 from math import fsum, isfinite
@@ -42,6 +43,8 @@ _TIMES: Final = frozenset((int, str, float))
 _NUMBERS: Final = frozenset((int, float, bool))
 _SCALARS: Final = frozenset((int, float, bool, str, type(None)))
 _DICT: Final = {dict}
+_ALONE: Final = 3
+"""So few items are taken one by one if they are not alike."""
 _AN_EPOCH: Final = 1_790_000_000
 
 TakeShape = Callable[[Shape, dict[str, object], int, int, list[Sample]], int]
@@ -121,12 +124,15 @@ class KnownItems:
         """The key with the name, if nothing else tells items apart."""
         self._known: dict[tuple[Keys, tuple[str, ...]], dict[object, _Known]] = {}
         """(keys of an item, texts of its message) → the name of the item, or what tells items apart → its facts."""
+        self._layouts: dict[_Layout, _Layout] = {}
+        """Each layout once: equal layouts are then compared at once."""
         self._last: _Alike | None = None
         """The items of the last message whose items are alike: mostly the next message has the same."""
 
     def forget(self) -> None:
         """Forget all items."""
         self._known.clear()
+        self._layouts.clear()
         self._last = None
 
     def take(
@@ -151,20 +157,31 @@ class KnownItems:
                 message.time_around()
             except TimeError:
                 readable = False  # the walk refuses all items, also those with a time of their own
-        try:
-            if readable and self._take_alike(message, names, items):
+        others = self._take_some(message, names, items, 0) if readable else iter(range(len(items)))
+        for index in others:
+            yield element_of(self._rule, names[index], index, items[index], around, members=isinstance(found, dict))
+
+    def _take_some(self, message: _Message, names: list[str], items: list[Any], first: int) -> Iterator[int]:
+        """Take known items; yields the index of every other item. `first` is the index of the first item.
+
+        If not all are alike, each half may be.
+        """
+        with suppress(*_MISFITS):
+            if self._take_alike(message, names, items):
                 return
-        except _MISFITS:
-            pass
-        for index, (name, item) in enumerate(zip(names, items, strict=True)):
-            before = len(work.samples)
+        if len(items) > _ALONE:
+            half = len(items) // 2
+            yield from self._take_some(message, names[:half], items[:half], first)
+            yield from self._take_some(message, names[half:], items[half:], first + half)
+            return
+        samples = message.work.samples
+        for index, (name, item) in enumerate(zip(names, items, strict=True), first):
+            before = len(samples)
             try:
-                if not readable:
-                    raise LookupError
                 self._take_one(message, name, item)
             except _MISFITS:
-                del work.samples[before:]
-                yield element_of(self._rule, name, index, item, around, members=isinstance(found, dict))
+                del samples[before:]
+                yield index
 
     def _take_alike(self, message: _Message, names: list[str], items: list[Any]) -> bool:
         """Take all items at once, if all have the same keys, and numbers as their values.
@@ -222,9 +239,9 @@ class KnownItems:
             return last
         facts = list(map(self._known[keys, texts].__getitem__, identities))
         plan, layout, _ = facts[-1]
-        if layout.shape is not None or any(one.layout != layout for one in facts):
+        if layout.shape is not None or list(map(itemgetter(1), facts)).count(layout) != len(facts):
             return None
-        inputs = tuple(zip(*(one.inputs for one in facts), strict=True))
+        inputs = tuple(zip(*map(itemgetter(2), facts), strict=True))
         self._last = _Alike(keys, texts, identities, layout, plan, inputs)
         return self._last
 
@@ -293,6 +310,7 @@ class KnownItems:
             len(others),
         )
         self._last = None
+        layout = self._layouts.setdefault(layout, layout)
         inputs = tuple(entry for _, entry in reads)
         self._known.setdefault((tuple(obj), texts), {})[identity] = _Known(plan, layout, inputs)
 

@@ -69,7 +69,7 @@ shapes = st.sampled_from(SHAPES) | st.permutations(list(FIELDS)).map(lambda keys
 def items_of(some: list[tuple[str, ...]]) -> st.SearchStrategy[list[Any]]:
     """Lists of items, most of them with the keys of one of `some`."""
     objects = [st.fixed_dictionaries({key: st.sampled_from(FIELDS[key]) for key in keys}) for keys in some]
-    return st.lists(st.one_of(*objects, st.sampled_from([1, None, "x", []])), max_size=5)
+    return st.lists(st.one_of(*objects, st.sampled_from([1, None, "x", []])), max_size=9)
 
 
 @st.composite

@@ -196,8 +196,10 @@ class KnownItems:
         if alike is None:
             return False
         layout = alike.layout
-        if layout.quality is not None and not all(map(self._is_good, _different(columns[layout.quality]))):
-            return False
+        if layout.quality is not None:
+            cells = columns[layout.quality]
+            if not all(self._is_good(quality) for _, quality in set(zip(map(type, cells), cells, strict=True))):
+                return False
         if layout.time is None:
             times = [message.time_around()]
         else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from connector.formats.format import BadDocument, Documents, PayloadError
 from connector.records import Reason
@@ -14,6 +14,7 @@ MAX_BAD: Final = 1_000
 A bad document takes up to a hundred times its own bytes of memory.
 """
 _EXCERPT: Final = 80
+_OBJECTS: Final = {dict}
 _SCALARS: Final = frozenset((str, int, float, bool, type(None)))
 
 
@@ -72,3 +73,24 @@ def count(document: object) -> tuple[int, int]:
             continue
         found += n - 1
     return found, keys
+
+
+def count_keys(document: object, most: int) -> int:
+    """Returns the number of keys in a document that has at most `most` objects and lists.
+
+    Those that are found after `most` hold no others: the members of a long list of objects are not looked at.
+    """
+    keys = 0
+    left: list[Any] = [document]
+    for at, value in enumerate(left):  # the list grows in this loop
+        if len(left) >= most:
+            rest = left[at:]
+            if set(map(type, rest)) != _OBJECTS:
+                rest = [inner for inner in rest if isinstance(inner, dict)]
+            return keys + sum(map(len, rest))
+        if isinstance(value, dict):
+            keys += len(value)
+            left += [inner for inner in value.values() if type(inner) not in _SCALARS]
+        elif isinstance(value, list):
+            left += [inner for inner in value if type(inner) not in _SCALARS]
+    return keys

@@ -17,8 +17,8 @@ import orjson
 from connector.formats.documents import count
 from connector.formats.text.json_payload import decode, decode_repeated, may_repeat_keys
 from connector.mapping.documents.decimals import DecimalsAsBytes
-from connector.mapping.documents.decoded import NOT_DECODED
 from connector.mapping.documents.decode_hints import PackedTexts
+from connector.mapping.documents.decoded import NOT_DECODED
 from connector.mapping.documents.items import PayloadItem, items_of, leaves_beside
 from connector.mapping.documents.known_items import KnownItems, has_known_items
 from connector.mapping.documents.known_lists import learn_lists, variant_of

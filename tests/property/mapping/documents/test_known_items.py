@@ -110,7 +110,7 @@ def steady_messages(draw: st.DrawFn) -> list[dict[str, Any]]:
     for _ in range(draw(st.integers(3, 6))):
         items: list[Any] = [{key: name if key == "id" else steady[key] for key in keys} for name in names]
         for item in items:
-            item |= {"v": draw(st.integers(-3, 3))} if "v" in keys else {}
+            item.update({"v": draw(st.integers(-3, 3))} if "v" in keys else {})
         if draw(st.integers(0, 2)) == 0:
             at, key = draw(st.integers(0, len(items) - 1)), draw(st.sampled_from(keys))
             items[at] = draw(

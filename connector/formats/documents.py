@@ -76,21 +76,18 @@ def count(document: object) -> tuple[int, int]:
 
 
 def count_keys(document: object, most: int) -> int:
-    """Returns the number of keys in a document that has at most `most` objects and lists.
-
-    Those that are found after `most` hold no others: the members of a long list of objects are not looked at.
-    """
+    """Returns the number of keys in a document that has at most `most` keys: what is inside of the last is not read."""
     keys = 0
     left: list[Any] = [document]
-    for at, value in enumerate(left):  # the list grows in this loop
-        if len(left) >= most:
-            rest = left[at:]
-            if set(map(type, rest)) != _OBJECTS:
-                rest = [inner for inner in rest if isinstance(inner, dict)]
-            return keys + sum(map(len, rest))
-        if isinstance(value, dict):
-            keys += len(value)
-            left += [inner for inner in value.values() if type(inner) not in _SCALARS]
-        elif isinstance(value, list):
-            left += [inner for inner in value if type(inner) not in _SCALARS]
+    for value in left:  # the list grows in this loop
+        objects: list[Any] = [value]
+        if isinstance(value, list):
+            objects = value if set(map(type, value)) == _OBJECTS else [one for one in value if isinstance(one, dict)]
+            left += [one for one in value if isinstance(one, list)] if objects is not value else ()
+        elif not isinstance(value, dict):
+            continue
+        keys += sum(map(len, objects))
+        if keys == most:
+            break
+        left += [inner for one in objects for inner in one.values() if type(inner) not in _SCALARS]
     return keys

@@ -90,8 +90,9 @@ def decode_checked(payload: bytes, notes: DecodingNotes, *, lenient: bool = Fals
 def checked(document: object, payload: bytes, notes: DecodingNotes) -> object:
     """The document of a payload, like `decode_repeated`; `document` is the same as orjson decodes it."""
     if isinstance(document, dict | list):
-        keys = count_keys(document, payload.count(b"{") + payload.count(b"["))
-        if keys and may_repeat_keys(payload, keys):
+        colons = payload.count(b":")
+        keys = count_keys(document, colons)
+        if keys != colons and keys and may_repeat_keys(payload, keys):
             notes.repeats = True
             return decode_repeated(payload)
     return document

@@ -20,7 +20,7 @@ from connector.mapping.documents.decimals import DecimalsAsBytes
 from connector.mapping.documents.decode_hints import PackedTexts
 from connector.mapping.documents.decoded import NOT_DECODED
 from connector.mapping.documents.items import PayloadItem, items_of, leaves_beside
-from connector.mapping.documents.known_items import KnownItems, has_known_items
+from connector.mapping.documents.known_items import KnownItems, Surroundings, has_known_items
 from connector.mapping.documents.known_lists import learn_lists, variant_of
 from connector.mapping.documents.known_shapes import NOT_YET, KnownShapes
 from connector.mapping.documents.nothing import nothing_because
@@ -347,14 +347,14 @@ class DocumentMapper:
             if type(found) is list or (type(found) is dict and rule.item_name is None):
                 seen = len(found)
                 outside_items = (selected, *around)
-                items = known.take(
+                surroundings = Surroundings(
                     work,
-                    found,
                     selected,
                     told,
                     lambda: self._time_of(work, record, rule.time, {}, outside_items),
                     lambda: not _is_bad(rule.quality, {}, outside_items),
                 )
+                items = known.take(surroundings, found)
         for item in items:
             seen += 1
             if composed:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
-from functools import cache
 from itertools import chain, repeat
 from math import fsum, isfinite
 from operator import itemgetter
@@ -71,22 +70,44 @@ class _Known(NamedTuple):
     """The input IDs of the values that become samples."""
 
 
-class _Message(NamedTuple):
-    """The message whose items are taken."""
+class Surroundings:
+    """What the samples of items depend on, outside of the items."""
 
-    work: Work
-    texts: tuple[str, ...]
-    """The texts that tell messages apart."""
-    around: Any
-    """The object around the items."""
-    size: int
-    """The number of items."""
-    time_around: Callable[[], int]
-    """Returns the time of items without a time of their own, in µs. Raises `TimeError`."""
-    good_around: Callable[[], bool]
-    """Returns whether items without a quality of their own may be taken."""
-    newest_us: int
-    """The newest plausible time."""
+    __slots__ = ("_good_around", "_is_good", "_time_around", "_time_us", "around", "newest_us", "size", "texts", "work")
+
+    def __init__(
+        self,
+        work: Work,
+        around: Any,
+        texts: tuple[str, ...],
+        time_around: Callable[[], int],
+        good_around: Callable[[], bool],
+    ) -> None:
+        self.work = work
+        self.around = around
+        """The object around the items."""
+        self.texts = texts
+        """The texts that tell messages apart."""
+        self.size = 0
+        """The number of items."""
+        self.newest_us = 0
+        """The newest plausible time."""
+        self._time_around = time_around
+        self._time_us: int | None = None
+        self._good_around = good_around
+        self._is_good: bool | None = None
+
+    def time_us(self) -> int:
+        """Returns the time of items without a time of their own, in µs. Raises `TimeError`."""
+        if self._time_us is None:
+            self._time_us = self._time_around()
+        return self._time_us
+
+    def is_good(self) -> bool:
+        """Returns whether items without a quality of their own may be taken."""
+        if self._is_good is None:
+            self._is_good = self._good_around()
+        return self._is_good
 
 
 class KnownItems:
@@ -138,34 +159,24 @@ class KnownItems:
         self._last = self._tried = self._row = self._plan.flat = None
         self._plan.flats.clear()
 
-    def take(
-        self,
-        work: Work,
-        found: list[Any] | dict[str, Any],
-        around: Any,
-        texts: tuple[str, ...],
-        time_around: Callable[[], int],
-        good_around: Callable[[], bool],
-    ) -> Iterator[PayloadItem]:
-        """Add the samples of known items to `work`; yields every other item at its place between them.
-
-        `found` has the items, and `around` is the object with them. See `_Message` for the other arguments.
-        """
+    def take(self, message: Surroundings, found: list[Any] | dict[str, Any]) -> Iterator[PayloadItem]:
+        """Add the samples of the known items in `found` to the message's; yields every other item at its place."""
         items: list[Any] = list(found.values()) if isinstance(found, dict) else found
         names = list(found) if isinstance(found, dict) else [""] * len(items)
-        newest_us = work.arrival_us + self._bounds.newest_after_arrival_us
-        message = _Message(work, texts, around, len(items), cache(time_around), cache(good_around), newest_us)
+        message.size = len(items)
+        message.newest_us = message.work.arrival_us + self._bounds.newest_after_arrival_us
         readable = True
         if self._rule.time.kind == AUTO_TIME:
             try:
-                message.time_around()
+                message.time_us()
             except TimeError:
                 readable = False  # the walk refuses all items, also those with a time of their own
         others = self._take_some(message, names, items, 0) if readable else iter(range(len(items)))
+        members = isinstance(found, dict)
         for index in others:
-            yield element_of(self._rule, names[index], index, items[index], around, members=isinstance(found, dict))
+            yield element_of(self._rule, names[index], index, items[index], message.around, members=members)
 
-    def _take_some(self, message: _Message, names: list[str], items: list[Any], first: int) -> Iterator[int]:
+    def _take_some(self, message: Surroundings, names: list[str], items: list[Any], first: int) -> Iterator[int]:
         """Take known items; yields the index of every other item. `first` is the index of the first item.
 
         If not all are alike, each half may be.
@@ -187,7 +198,7 @@ class KnownItems:
                 del samples[before:]
                 yield index
 
-    def _take_alike(self, message: _Message, names: list[str], items: list[Any]) -> None:
+    def _take_alike(self, message: Surroundings, names: list[str], items: list[Any]) -> None:
         """Take all items at once, if all have the same keys, and numbers as their values.
 
         Otherwise, raises one of `MISFITS` and has taken nothing. `names` are those of `take`.
@@ -197,13 +208,15 @@ class KnownItems:
         layout = alike.layout
         if layout.quality is not None:
             check_quality(columns[layout.quality], self._is_good)
-        elif not message.good_around():
+        elif not message.is_good():
             raise LookupError
         if layout.time is None:
-            times = [message.time_around()]
+            times = [message.time_us()]
         else:
             cells = columns[layout.time]
-            times = list(map(self._read_time, cells[:1] if are_equal(cells) else cells))
+            if not TIMES.issuperset(map(type, cells)):
+                raise LookupError
+            times = list(map(self._rule.time.read, cells[:1] if are_equal(cells) else cells))
         if not (self._bounds.oldest_us <= min(times) and max(times) <= message.newest_us):
             raise LookupError
         samples: list[Iterator[Sample]] = []
@@ -254,7 +267,7 @@ class KnownItems:
         self._last = Alike(keys, texts, identities, self._name_key or "", layout, plan, inputs)
         return self._last
 
-    def _take_one(self, message: _Message, name: str, item: Any) -> None:
+    def _take_one(self, message: Surroundings, name: str, item: Any) -> None:
         """Take a known item. Raises one of `MISFITS` for any other item; then some of its samples may be there."""
         if type(item) is not dict:
             raise LookupError
@@ -262,9 +275,14 @@ class KnownItems:
         identity = self._identify(name, item)
         check_identity(identity)
         plan, layout, inputs = self._known[tuple(item), message.texts][identity]
-        if not (message.good_around() if layout.quality is None else self._is_good(item[layout.quality])):
+        if not (message.is_good() if layout.quality is None else self._is_good(item[layout.quality])):
             raise LookupError
-        time_us = message.time_around() if layout.time is None else self._read_time(item[layout.time])
+        if layout.time is None:
+            time_us = message.time_us()
+        elif type(item[layout.time]) in TIMES:
+            time_us = self._rule.time.read(item[layout.time])
+        else:
+            raise LookupError
         if not self._bounds.oldest_us <= time_us <= message.newest_us:
             raise LookupError
         left_out = layout.filtered
@@ -282,11 +300,6 @@ class KnownItems:
             raise LookupError
         work.filtered += left_out
         _took(work, plan, layout)
-
-    def _read_time(self, value: object) -> int:
-        if type(value) not in TIMES:
-            raise LookupError
-        return self._rule.time.read(value)
 
     def learn(self, plan: Plan, name: str, obj: dict[str, object], shape: Shape, texts: tuple[str, ...]) -> None:
         """Learn the items with the keys of `obj`, which was walked before; `name` is its key in the object around."""

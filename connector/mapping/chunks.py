@@ -109,7 +109,7 @@ class ChunkMapper:
                         rows.packed.append(packed)
                         values += flat.width
                         if flat.watched:
-                            mapper.watch(plan, flat, document, time_us)  # type: ignore[arg-type]
+                            mapper.watch(flat, document, time_us)
                         if plan.clock is not None and time_us != record.time_us:  # type: ignore[union-attr]
                             plan.clock.note(record.time_us, time_us)  # type: ignore[union-attr]
                         break

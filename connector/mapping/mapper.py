@@ -221,18 +221,19 @@ class Mapper:
             return _unreadable(error, payload)
         return _with_remedy(mapped, decode(payload)) if mapped.rejects and _has_no_number(mapped) else mapped
 
-    def watch(self, plan: Plan, flat: Flat, document: object, time_us: int) -> None:
+    def watch(self, flat: Flat, document: object, time_us: int) -> None:
         """For some of the messages that became rows, check whether several things share the topic.
 
         `time_us` is the time of the message, in µs since 1970.
         """
-        watching = flat.plan or plan
-        watch = watching.watch
+        plan = flat.plan
+        assert plan is not None  # noqa: S101 - the shape was learned
+        watch = plan.watch
         if watch is not None and watch.left:
             watch.left -= 1
             return
         values = zip(flat.inputs, flat.values(document), strict=True)
-        self._documents.watch(watching, document, [(input_id, time_us, value) for input_id, value in values])
+        self._documents.watch(plan, document, [(input_id, time_us, value) for input_id, value in values])
 
     def _held(self, plan: Plan) -> SharedTopic | None:
         """Returns the shared topic of the plan if its values must not pass without another rule; else None."""

@@ -224,6 +224,7 @@ class DocumentMapper:
         variant = variant_of(document, lists)
         if variant is not None:
             plan.flat = plan.flats[variant] = flat
+            flat.plan = plan
             flat.watched = plan.watched and may_name(document)
             self._plans.grew(_shape_bytes(flat.inputs))
 
@@ -233,7 +234,8 @@ class DocumentMapper:
         if watch is not None and watch.left:
             watch.left -= 1
             return
-        self._packed.look(plan, document)
+        if watch is None or watch.looks_closely:
+            self._packed.look(plan, document)
         grown = self._shared.look(plan, document, samples)
         if grown:
             self._plans.grew(grown)
@@ -260,6 +262,7 @@ class DocumentMapper:
         flat = flat_of(shape, None if path is None else path.parts, by_name=rule.time.kind == AUTO_TIME)
         if flat is not None and self._thinner.how.keys().isdisjoint(flat.inputs):
             plan.flat = plan.flats[keys] = flat
+            flat.plan = plan
 
     def _any(self, record: Record, plan: Plan, value: object, payload: bytes | None) -> Mapped:
         work = self._walked(record, plan, value)

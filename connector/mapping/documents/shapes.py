@@ -111,7 +111,7 @@ class Flat:
         self.watched = False
         """Whether texts of such objects may tell several things apart."""
         self.plan: Plan | None = None
-        """The plan that watches such objects; None: the plan of the topic."""
+        """The plan that watches such objects; None until they are learned."""
         self.rows: Rows | None = None
         """The rows to which the next object is added, during one chunk; None between chunks."""
 

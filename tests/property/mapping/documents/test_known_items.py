@@ -16,7 +16,7 @@ from connector.mapping.documents.document_mapper import DocumentMapper
 from connector.mapping.mapper import Mapper
 from connector.mapping.rules.compiler.rule import compile_rule
 from connector.mapping.rules.section import RuleSection
-from connector.records import Mapped, Record, Rows
+from connector.records import Mapped, Reason, Record, Rows
 from tests.property.fuzz import FUZZ
 from tests.property.mapping.promises import ARRIVAL
 
@@ -205,3 +205,8 @@ def test_items_with_one_time_become_rows_and_others_do_not(around: dict[str, Any
     assert parts(MS, MS, quality=False) == [Mapped]
     parts(MS, MS)
     assert parts(MS, MS) == [Rows]
+    twice = json.dumps({**around, "values": [{"id": f"i{n}", "v": n, "t": MS, "q": True} for n in range(2)]})
+    record = Record("t", twice.replace('"v": 1', '"v": 7, "v": 1').encode(), ARRIVAL)
+    ((_, found),) = chunks.map("s", [record] * 3)[1][2:]
+    assert isinstance(found, Mapped)
+    assert [reject.reason for reject in found.rejects] == [Reason.DUPLICATE_KEY]

@@ -71,6 +71,16 @@ RULES: list[dict[str, Any]] = [
 ]
 
 QUALITY = {"quality": {"path": "q", "good": [True], "bad": "drop"}, "values": {"v": {}}, "other_values": "filter"}
+ROWS: list[dict[str, Any]] = [
+    {"time": "t", "values": {"v": {}}, "other_values": "filter"},
+    {"time": {"field": "t || ts", "unit": "ms"}, **QUALITY, "input": "{item}"},
+    {"time": "ts", **QUALITY, "values": {"v": {}, "w": {}}},
+    {"time": "ts", "values": {"v": {}}, "other_values": "filter"},
+    {"time": "arrival", "values": {"v": {}, "w": {}}, "other_values": "filter"},
+    {"time": {"field": "t", "missing": "arrival"}, "quality": {"path": "q", "good": [True, 1], "bad": "reject"}},
+    {"time": "t", "values": {"v": {}, "w": {"text": "reject"}}, "input": "{item}/{field}"},
+]
+"""Rules whose messages may be rows."""
 SHAPES = [("id", "v"), ("id", "v", "q", "t"), ("id", "w", "recorded"), tuple(FIELDS)]
 shapes = st.sampled_from(SHAPES) | st.permutations(list(FIELDS)).map(lambda keys: tuple(keys[:4]))
 
@@ -103,11 +113,14 @@ SURROUNDINGS = st.fixed_dictionaries(
 def steady_messages(draw: st.DrawFn) -> list[dict[str, Any]]:
     """Messages of one machine, with the same items in each; some messages have a fault."""
     keys = draw(st.sampled_from([("id", "v"), ("id", "v", "q", "t"), ("id", "v", "w", "t"), ("t", "id", "w", "kind")]))
-    names = draw(st.lists(st.sampled_from(["a", "b", "c", "d", 1, "1"]), min_size=1, max_size=4))
+    names = draw(st.lists(st.sampled_from("abcd"), min_size=1, max_size=4, unique=True))
+    names += draw(st.sampled_from([[], [], [], ["a"], [1, "1"]]))
     steady: dict[str, Any] = {"v": 1, "w": 2.5, "q": True, "t": MS, "kind": "x"}
     around = draw(SURROUNDINGS)
+    inside = draw(st.integers(0, 3)) == 3
     found = []
     for _ in range(draw(st.integers(3, 6))):
+        steady["t"] = MS - draw(st.integers(0, 2))
         items: list[Any] = [{key: name if key == "id" else steady[key] for key in keys} for name in names]
         for item in items:
             item.update({"v": draw(st.integers(-3, 3))} if "v" in keys else {})
@@ -119,11 +132,7 @@ def steady_messages(draw: st.DrawFn) -> list[dict[str, Any]]:
             )
         if draw(st.integers(0, 3)) == 0:
             around = draw(SURROUNDINGS)
-        found.append(
-            {**around, "values": items, "in": {"values": items, "z": 1}}
-            if draw(st.booleans())
-            else {**around, "values": items}
-        )
+        found.append({**around, "values": items, **({"in": {"values": items, "z": 1}} if inside else {})})
     return found
 
 
@@ -153,10 +162,10 @@ def test_fuzz_items_become_what_the_walk_makes_of_them(
 @FUZZ
 @given(
     payloads=steady_messages(),
-    rule=st.sampled_from(RULES),
+    rule=st.sampled_from(ROWS) | st.sampled_from(RULES),
     time_kind=st.sampled_from([0, 0, 1]),
     received=st.sampled_from([ARRIVAL, ARRIVAL, ARRIVAL - 10 * 365 * 86_400_000_000]),
-    alone=st.booleans(),
+    alone=st.sampled_from([True, True, True, False]),
 )
 def test_fuzz_items_of_a_steady_message_become_what_the_walk_makes_of_them(
     payloads: list[dict[str, Any]], rule: dict[str, Any], time_kind: int, received: int, alone: bool

@@ -7,7 +7,9 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -25,7 +27,9 @@ from connector.state.files import open_private
 
 if TYPE_CHECKING:
     from connector.config.model import Config
+    from connector.config.otlp import OtlpSection
     from connector.observe.log_level import LogLevels
+    from connector.observe.otlp.telemetry import Telemetry
     from connector.runtime.connector import Connector
     from connector.runtime.reload import Changes
     from connector.runtime.reloads import FileWatch, Reloads
@@ -53,12 +57,14 @@ def run(config: Path, worker: int | None, log_level: str | None, log_format: str
     file = _File(config, lambda: with_log(load_config(config), log_level, log_format), watch, hangups)
     loaded = file.load()
     exposed = exposed_files(config, loaded)
-    if loaded.workers > 1 and worker is None:
-        given = {"--log-level": log_level, "--log-format": log_format}
-        options = [f"{name}={text}" for name, text in given.items() if text]
-        _run_workers(file, loaded, exposed, options)
-    else:
-        _run(file, loaded, worker, exposed if worker is None else [])
+    supervises = loaded.workers > 1 and worker is None
+    with _telemetry(loaded, "supervisor" if supervises else str(worker or "")) as telemetry:
+        if supervises:
+            given = {"--log-level": log_level, "--log-format": log_format}
+            options = [f"{name}={text}" for name, text in given.items() if text]
+            _run_workers(file, loaded, exposed, options, telemetry)
+        else:
+            _run(file, loaded, worker, exposed if worker is None else [], telemetry)
 
 
 class _Hangups:
@@ -82,7 +88,19 @@ class _File:
     hangups: _Hangups
 
 
-def _warn(exposed: Sequence[Path]) -> None:
+def _telemetry(loaded: Config, part: str) -> AbstractContextManager[Telemetry | None]:
+    """Send what `observe.otlp` asks for. Without this section, no library of OTLP is loaded."""
+    section = loaded.observe.otlp
+    if section is None:
+        return nullcontext()
+    section.need_library()
+    load_without_rich("httpx")
+    from connector.observe.otlp.telemetry import running  # noqa: PLC0415 - an extra
+
+    return running(section, loaded.state_dir, part)
+
+
+def _warn(exposed: Sequence[Path], section: OtlpSection | None) -> None:
     for path in exposed:
         _log.warning(
             "secret_readable_by_others",
@@ -90,9 +108,13 @@ def _warn(exposed: Sequence[Path]) -> None:
             effect="every user of this machine can read the secret in the file",
             remedy="chmod 600",
         )
+    for warning in () if section is None else section.warnings:
+        _log.warning("telemetry_settings", warning=f"observe: {warning}")
 
 
-def _run_workers(file: _File, loaded: Config, exposed: Sequence[Path], options: Sequence[str]) -> None:
+def _run_workers(
+    file: _File, loaded: Config, exposed: Sequence[Path], options: Sequence[str], telemetry: Telemetry | None
+) -> None:
     """Run a process with `options` for each worker, and serve the pages of all workers together."""
     from connector.observe.log_level import LogLevels, log_level_files  # noqa: PLC0415
     from connector.observe.of_workers import serve_together  # noqa: PLC0415
@@ -101,8 +123,9 @@ def _run_workers(file: _File, loaded: Config, exposed: Sequence[Path], options: 
     from connector.runtime.requests import HandedOn  # noqa: PLC0415
     from connector.runtime.workers import PORT_FILE, Supervisor, worker_folder  # noqa: PLC0415
 
-    configure_logs(loaded.observe.log_level, loaded.observe.log_format)
-    _warn(exposed)
+    also = None if telemetry is None else telemetry.log
+    configure_logs(loaded.observe.log_level, loaded.observe.log_format, also=also)
+    _warn(exposed, loaded.observe.otlp)
     folders = {number: worker_folder(loaded.state_dir, number) for number in range(1, loaded.workers + 1)}
     of_workers = HandedOn({number: log_level_files(folder, of_worker=True) for number, folder in folders.items()})
     levels = LogLevels(log_level_files(loaded.state_dir), loaded.observe.log_level, of_workers)
@@ -153,21 +176,20 @@ def _cannot_listen(loaded: Config, error: OSError) -> str:
     return f"observe.listen {loaded.observe.listen} cannot be used ({error.strerror}); choose another port, or null"
 
 
-def _run(file: _File, loaded: Config, worker: int | None, exposed: Sequence[Path]) -> None:
+def _run(file: _File, loaded: Config, worker: int | None, exposed: Sequence[Path], telemetry: Telemetry | None) -> None:
     load_without_rich("httpx")
     from connector.observe.log_level import LogLevels, log_level_files  # noqa: PLC0415
     from connector.observe.pages import serve  # noqa: PLC0415
     from connector.runtime.connector import Connector, calm_collector  # noqa: PLC0415 - only this command needs all
-    from connector.runtime.reload import apply  # noqa: PLC0415
-    from connector.runtime.reloads import Reloads, reload_files  # noqa: PLC0415
 
     sources_in_all = len(loaded.sources)
     if worker is not None:
         from connector.runtime.workers import PORT_FILE, config_for_worker, stop_with_supervisor  # noqa: PLC0415
 
         loaded = config_for_worker(loaded, worker)
-    configure_logs(loaded.observe.log_level, loaded.observe.log_format, worker=worker)
-    _warn(exposed)
+    also = None if telemetry is None else telemetry.log
+    configure_logs(loaded.observe.log_level, loaded.observe.log_format, worker=worker, also=also)
+    _warn(exposed, loaded.observe.otlp if worker is None else None)
     stop = threading.Event()
     signals_seen = 0
 
@@ -179,9 +201,10 @@ def _run(file: _File, loaded: Config, worker: int | None, exposed: Sequence[Path
         if signals_seen > 1:
             connector.pipeline.abort()
 
-    connector = Connector(loaded, sources_in_all=sources_in_all)
+    connector = Connector(loaded, sources_in_all=sources_in_all, tracer=None if telemetry is None else telemetry.tracer)
+    more = () if telemetry is None else (telemetry,)
     try:
-        pages = serve(loaded, connector)
+        pages = serve(loaded, connector, *more)
     except OSError as error:
         connector.close()
         raise click.ClickException(_cannot_listen(loaded, error)) from None
@@ -193,9 +216,30 @@ def _run(file: _File, loaded: Config, worker: int | None, exposed: Sequence[Path
                 port_file.write(str(pages.port))
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, on_signal)
+    if telemetry is not None:
+        from connector.observe.metrics import families  # noqa: PLC0415 - the library of Prometheus
+
+        telemetry.measure(partial(families, connector, telemetry))
+        connector.before_close = telemetry.take_last_metrics
+        connector.supervision.also(telemetry.thread)
     calm_collector()
     _log.info("started", version=__version__, config=str(file.path), state_dir=str(loaded.state_dir))
     levels = LogLevels(log_level_files(loaded.state_dir, of_worker=worker is not None), loaded.observe.log_level)
+
+    reloads = _reloads_of(file, loaded, connector, levels, worker)
+    drained = _until_stopped(connector, loaded.state_dir, stop, levels, reloads)
+    if pages is not None:
+        pages.close()
+    _log.info("stopped", drained=drained)
+    if connector.pipeline.failure:
+        raise click.ClickException(connector.pipeline.failure)
+
+
+def _reloads_of(file: _File, loaded: Config, connector: Connector, levels: LogLevels, worker: int | None) -> Reloads:
+    """Return the reloads of a connector, or of a worker; `loaded` is the configuration of the start."""
+    from connector.runtime.reload import apply  # noqa: PLC0415
+    from connector.runtime.reloads import Reloads, reload_files  # noqa: PLC0415
+    from connector.runtime.workers import config_for_worker  # noqa: PLC0415
 
     def use(changed: Config, stopping: Callable[[], bool]) -> Changes:
         changes = apply(connector, changed if worker is None else config_for_worker(changed, worker), stopping)
@@ -203,7 +247,7 @@ def _run(file: _File, loaded: Config, worker: int | None, exposed: Sequence[Path
         levels.use(changed.observe.log_level)
         return changes
 
-    reloads = Reloads(
+    return Reloads(
         file.path,
         file.watch,
         file.load,
@@ -213,12 +257,6 @@ def _run(file: _File, loaded: Config, worker: int | None, exposed: Sequence[Path
         watches=loaded.reload == "watch" if worker is None else None,
         signals=lambda: file.hangups.count,
     )
-    drained = _until_stopped(connector, loaded.state_dir, stop, levels, reloads)
-    if pages is not None:
-        pages.close()
-    _log.info("stopped", drained=drained)
-    if connector.pipeline.failure:
-        raise click.ClickException(connector.pipeline.failure)
 
 
 def _until_stopped(

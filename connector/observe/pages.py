@@ -7,14 +7,20 @@ from typing import TYPE_CHECKING
 
 from connector.observe.http import ObserveServer, json_page
 from connector.observe.ledger_page import KEEP, ledger_page
+from connector.observe.silent_page import silent_page
+from connector.observe.tap_page import tap_page
 
 if TYPE_CHECKING:
+    from prometheus_client.registry import Collector
+
     from connector.config.model import Config
     from connector.runtime.connector import Connector
 
 
-def serve(config: Config, connector: Connector) -> ObserveServer | None:
+def serve(config: Config, connector: Connector, *more: Collector) -> ObserveServer | None:
     """Serve the pages of the connector, and return the server; None if `observe.listen` is null.
+
+    `more` are further metrics.
 
     Raises OSError or SettingsError if the address or the certificate cannot be used.
     """
@@ -54,7 +60,7 @@ def serve(config: Config, connector: Connector) -> ObserveServer | None:
     def metrics() -> tuple[int, str, bytes]:
         from connector.observe.metrics import metrics_page  # noqa: PLC0415 - the library of Prometheus
 
-        return 200, "text/plain; version=0.0.4", metrics_page(connector)
+        return 200, "text/plain; version=0.0.4", metrics_page(connector, *more)
 
     server = ObserveServer(
         config.observe,
@@ -65,6 +71,7 @@ def serve(config: Config, connector: Connector) -> ObserveServer | None:
             "/ledger": ledger_page(lambda: connector.config),
         },
         KEEP,
+        {"/silent": silent_page(connector.silence, config.clarify.name), "/tap": tap_page(connector.pipeline.tap)},
     )
     server.start()
     connector.supervision.also(server.thread)

@@ -17,8 +17,10 @@ import structlog
 from connector.mapping.chunks import ChunkMapper
 from connector.mapping.mapper import Mapper
 from connector.mapping.time.clock_skew import Skew
+from connector.pipeline.delays import Delays
 from connector.pipeline.discoveries import Announcer, Discoveries
 from connector.pipeline.rejects import Rejects
+from connector.pipeline.tap import Tap
 from connector.pipeline.under_way import IDLE_SECONDS, LOOK_SECONDS, UnderWay
 from connector.records import Chunk, Mapped, Part, Record, Rows
 from connector.sources.source import Source, SourceFailedError, SourceFinishedError, ThreadedSource
@@ -112,6 +114,11 @@ class SharedMapper:
 class Counters(Protocol):
     """Receives the counts of the intakes."""
 
+    ended: set[str]
+    """The sources that will give no more records."""
+    polled: dict[str, float]
+    """Source → the time of its last poll, in seconds of the pipeline's clock."""
+
     def received(self, records: int, samples: int) -> None:
         """Note the numbers of records and samples that came in since the start, from all sources."""
 
@@ -145,14 +152,18 @@ class Intake:
         admit: Callable[[list[Part]], list[Part]] | None,
         counters: Counters,
         saw: Callable[[str, Sequence[Record]], None] | None,
+        saw_signals: Callable[[list[Part]], None] | None,
+        delays: Delays,
+        tap: Tap,
         commit: Callable[[], None],
         draining: threading.Event,
         stopping: threading.Event,
     ) -> None:
         """`admit` puts a reject in the place of each sample of a signal that is not let in.
 
-        `saw` gets the name of the source and its new records. `commit` commits settled records to the sources: a chunk
-        without waiting samples is settled at once.
+        `saw` gets the name of the source and its new records, `saw_signals` their parts, and `delays` and `tap` each
+        chunk with its parts. `commit` commits settled records to the sources: a chunk without waiting samples is
+        settled at once.
         """
         self._source = source
         self._mapper = mapper
@@ -161,6 +172,9 @@ class Intake:
         self._admit = admit
         self._counters = counters
         self._saw = saw
+        self._saw_signals = saw_signals
+        self._delays = delays
+        self._tap = tap
         self._commit = commit
         self._draining = draining
         self._stopping = stopping
@@ -173,6 +187,7 @@ class Intake:
     def run(self) -> str | None:
         """Work until the end; returns the reason why the source failed, for people, or None if it did not fail."""
         failure = None
+        self._counters.ended.discard(self._source.name)  # another source of this name may have ended before
         try:
             self._read()
         except SourceFinishedError:
@@ -182,6 +197,7 @@ class Intake:
             failure = f"source {self._source.name}: {error}"
             _log.error("source_failed", source=self._source.name, reason=str(error))
         finally:
+            self._counters.ended.add(self._source.name)
             self._under_way.intake_ended(finished=self.finished)
         return failure
 
@@ -204,6 +220,7 @@ class Intake:
             try:
                 seconds = _LAST_SECONDS if draining else LOOK_SECONDS if self._waiting else IDLE_SECONDS
                 chunk = self._source.poll(seconds)
+                self._counters.polled[self._source.name] = self._under_way.now()
             except SourceFinishedError:
                 if not self._waiting or self._draining.is_set():
                     raise
@@ -285,6 +302,10 @@ class Intake:
         self._counters.left_out(part for _, part in parts)
         if self._saw is not None:
             self._saw(chunk.source, chunk.records)
+        if self._saw_signals is not None:
+            self._saw_signals(parts)
+        self._delays.took_in(chunk, parts)
+        self._tap.took_in(chunk, parts)
         self._commit()
         return True
 

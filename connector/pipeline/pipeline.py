@@ -23,6 +23,7 @@ import structlog
 from connector.delivery.pace import effective_share
 from connector.mapping.mapper import Mapper
 from connector.packing.planner import Planner
+from connector.pipeline.delays import Delays
 from connector.pipeline.destination import Destination, Integration
 from connector.pipeline.discoveries import Discoveries
 from connector.pipeline.intake import Intake, SharedMapper
@@ -30,6 +31,8 @@ from connector.pipeline.intakes import Intakes
 from connector.pipeline.notices import Notices
 from connector.pipeline.rejects import DeadLetters, Rejects
 from connector.pipeline.status import PipelineStatus
+from connector.pipeline.tap import Tap
+from connector.pipeline.traces import Tracer
 from connector.pipeline.under_way import UnderWay
 from connector.records import Part, Record
 from connector.sources.source import Source
@@ -63,18 +66,25 @@ class Pipeline:
         default: str = "default",
         notices: Notices | None = None,
         saw: Callable[[str, Sequence[Record]], None] | None = None,
+        saw_signals: Callable[[list[Part]], None] | None = None,
+        forgot: Callable[[str], None] | None = None,
+        delays: Delays | None = None,
         clock: Callable[[], float] = time.monotonic,
+        tracer: Tracer | None = None,
     ) -> None:
         """Make the parts and the threads; nothing runs yet.
 
         `admit` puts a reject in the place of each sample of a signal that is not let in. `share` takes the shares of
         all sources and returns the share of each rate that this process may use. `windows_done` is as in `WindowBook`.
         `default` is the name for people of the integration whose name is empty. `saw` gets the name of a source and its
-        new records. `clock` gives seconds.
+        new records, `saw_signals` the parts of these records, and `forgot` the name of a source that has given
+        partitions away. `clock` gives seconds. `tracer` is told of each delivery of a frame.
         """
         self._discoveries = discoveries
         self._clock = clock
         self._share = share
+        self._forgot = forgot
+        self.delays = delays or Delays({}, {})
         self.max_delay = max(integration.limits.max_delay for integration in integrations)
         notices = notices or Notices()
         self._draining = threading.Event()
@@ -88,7 +98,10 @@ class Pipeline:
         """Held while the packing accounts are told: each sender thread may tell them."""
         self._account_due = 0.0
         limits = {integration.name: integration.limits for integration in integrations}
-        self._under_way = UnderWay(limits, planner, mapper.thinner, windows_done or {}, clock, default)
+        self._under_way = UnderWay(
+            limits, planner, mapper.thinner, windows_done or {}, clock, default, traced=tracer is not None
+        )
+        self.tap = Tap()
         shared = self.mapping = SharedMapper(mapper, discoveries, clock)
         """The mapper in use."""
 
@@ -101,6 +114,9 @@ class Pipeline:
                 admit,
                 self.status,
                 saw,
+                saw_signals,
+                self.delays,
+                self.tap,
                 self._commit,
                 draining,
                 stopping,
@@ -128,12 +144,14 @@ class Pipeline:
                 self._under_way,
                 self._rejects,
                 self.status,
+                self.delays,
                 discoveries,
                 self._rate_share,
                 self._commit,
                 self._tell_packing_now_and_then,
                 self._aborted,
                 clock,
+                tracer,
             )
         self._sending = len(self.destinations)
         """Number of sender threads that have not ended."""
@@ -183,6 +201,8 @@ class Pipeline:
         with self._committing:
             records = self._under_way.forget(source, partitions)
             self.mapping.forget(source)
+        if self._forgot is not None:
+            self._forgot(source)
         return records
 
     # -- sources that go while the pipeline runs (see Intakes) ------------------------------------

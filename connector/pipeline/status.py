@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import Counter, deque
@@ -28,6 +29,8 @@ from connector.records import Mapped, Rows
 from connector.sources.source import Source
 
 _RECENT_FRAMES: Final = 50
+_STUCK_SECONDS: Final = 5.0
+"""A source that was not polled for so long is not read: a poll waits for a second at most."""
 _MOST_TOPICS: Final = 100
 _MOST_INPUTS: Final = 200
 _MOST_NAMED: Final = 20
@@ -116,6 +119,10 @@ class PipelineStatus:
 
         The number of topics is bounded; all further topics count as `(others)`.
         """
+        self.ended: set[str] = set()
+        """The sources that will give no more messages."""
+        self.polled: dict[str, float] = {}
+        """Source → the time of its last poll, in seconds on the pipeline's clock."""
         self._counting = threading.Lock()
         self.messages = Counts()
         """Messages since the start, by outcome."""
@@ -256,6 +263,17 @@ class PipelineStatus:
             if (trouble := one.trouble) and (not several or self._under_way.feeds(source, name)):
                 return trouble
         return None
+
+    def pause(self, source: str) -> str | None:
+        """The reason why a source is not read at present although nothing is wrong with it, for people; None if it is
+        read."""
+        if source in self.ended:
+            return "all of it was read"
+        if self._under_way.holds(source):
+            return "too many samples wait for Clarify"
+        if self._clock() - self.polled.get(source, math.inf) > _STUCK_SECONDS:
+            return "what was read cannot be taken in"  # for example while dead letters or input IDs cannot be written
+        return self._shared.schema_trouble.get(source) or self.clarify_trouble(source)
 
     @property
     def requests(self) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Final
@@ -16,13 +16,16 @@ from connector.config.model import Config
 from connector.dead_letters.writer import DeadLetterWriter
 from connector.delivery.pace import effective_share
 from connector.mapping.mapper import Mapper
+from connector.mapping.rules.rules import Rule
 from connector.mapping.sparkplug import SPARKPLUG_HELP
 from connector.metadata.new_signals import NewSignalGate
 from connector.metadata.outbox import Outbox
 from connector.metadata.saving_turn import SavingTurn
 from connector.packing.planner import plan_frame
+from connector.pipeline.delays import Delays
 from connector.pipeline.notices import Notice, Notices
 from connector.pipeline.pipeline import Pipeline
+from connector.pipeline.traces import Tracer
 from connector.runtime.assembly import (
     MakeSource,
     ReadMapping,
@@ -34,15 +37,16 @@ from connector.runtime.assembly import (
 from connector.runtime.carrying import Carrying
 from connector.runtime.client import open_clients
 from connector.runtime.integrations import IntegrationParts
+from connector.runtime.ledger import read_freshness
 from connector.runtime.loss_watch import LossWatch
 from connector.runtime.rebirths import Publish, RebirthRequester
 from connector.runtime.remembering import Remembering
-from connector.runtime.state_dir import (
-    lock_state_dir,
-)
+from connector.runtime.silence import Silence
+from connector.runtime.state_dir import SILENT_NOTE, lock_state_dir
 from connector.runtime.supervision import Supervision
 from connector.runtime.tag_lists import TagWatch
 from connector.sources.source import PublishingSource, Source
+from connector.state.state import SignalStatus, read_note
 from connector.threads.watched import Threaded, WatchedThread
 
 _FINISH_SECONDS: Final = 5.0
@@ -55,6 +59,11 @@ _log = structlog.get_logger(__name__)
 def publishers(sources: Iterable[Source]) -> dict[str, Publish]:
     """Returns name of a source → its `publish`, for the sources whose brokers take messages."""
     return {source.name: source.publish for source in sources if isinstance(source, PublishingSource)}
+
+
+def _objectives(config: Config) -> dict[str, float]:
+    """Returns name of a source → its objective of freshness, in seconds; only sources with an objective."""
+    return {one.name: one.freshness for one in config.sources if one.freshness}
 
 
 def calm_collector() -> None:
@@ -79,15 +88,20 @@ class Connector:
         make_source: MakeSource | None = None,
         state_file: Path | None = None,
         dead_letters: DeadLetterWriter | None = None,
+        tracer: Tracer | None = None,
     ) -> None:
         """Open all files; uses no network yet. If opening fails, raises `ConnectorError` and leaves no file open.
 
         `sources_in_all` is the number of sources in the whole configuration, if this worker runs only some sources.
         A backfill and a replay give `make_source`, which makes another source of a section. Both also share the
-        `state_file` of the live connector. A replay gives and closes its own writer of `dead_letters`.
+        `state_file` of the live connector. A replay gives and closes its own writer of `dead_letters`. `tracer` is told
+        of each delivery of a frame.
         """
         self.config = config
         """The configuration in use."""
+        self._tracer = tracer
+        self.before_close: Callable[[], None] = lambda: None
+        """Called at the stop, when all is sent and the parts are still open."""
         self._abort = threading.Event()
         self.reloading: WatchedThread | None = None
         """The thread that reloads the configuration; None before the first reload."""
@@ -95,12 +109,18 @@ class Connector:
         """The notices, for the parts that say them."""
         self.metric_help = dict(SPARKPLUG_HELP)
         """Name of a gauge of a source or of its Sparkplug nodes → help text for the metrics page."""
+        self.silence = None
+        """The watched signals; None if no rule has `expect_every`."""
+        if config.mapping.expects_signals and make_source is None:
+            self.silence = Silence(self.present, lambda text: self.state.add_note(SILENT_NOTE, time.time(), text))
         self.carrying = Carrying(
             () if make_source else config.sources,
             self.present,
             judges_rules=config.workers == 1,
             our_clock=lambda: self.client.clock_offset,
             clock_warning=config.mapping.clock_warning,
+            silence=self.silence,
+            looked=lambda: self.remembering.kept_fresh(self.pipeline.delays.accounts()),
         )
         with ExitStack() as opened, ExitStack() as opened_sources:
             opened.callback(lock_state_dir(config.state_dir).close)
@@ -138,7 +158,10 @@ class Connector:
             self.sources_in_all = sources_in_all
             """The number of sources in the whole configuration; None: it is that of the sources here."""
             self._help_with(config)
-            self.pipeline = self._pipeline(sources, state_file)
+            delays = Delays({} if make_source else _objectives(config), read_freshness(state_file))
+            self.pipeline = self._pipeline(sources, state_file, delays)
+            if self.silence is not None:
+                self._watch_signals(self.silence, state_file)
             self.losses = LossWatch(sources, config.observe.loss_warning)
             self.tags = TagWatch(
                 self.mapper.tag_lists,
@@ -156,7 +179,7 @@ class Connector:
         """The mapper in use."""
         return self.pipeline.mapping.mapper
 
-    def _pipeline(self, sources: list[Source], state_file: Path) -> Pipeline:
+    def _pipeline(self, sources: list[Source], state_file: Path, delays: Delays) -> Pipeline:
         delivery = self.config.delivery
         state = self.state
         self.mapping = ReadMapping(self.config)
@@ -183,6 +206,10 @@ class Connector:
             share=lambda shares: effective_share(delivery.share, self._with_those_elsewhere(shares)),
             notices=self.present,
             saw=self.carrying.saw,
+            tracer=self._tracer,
+            saw_signals=None if self.silence is None else self.silence.saw,
+            forgot=None if self.silence is None else self.silence.forget,
+            delays=delays,
         )
 
     def _with_those_elsewhere(self, shares: Sequence[float]) -> Sequence[float]:
@@ -199,8 +226,28 @@ class Connector:
         self._help_with(config)
         self.rebirths.use(publishers(sources))
         self.carrying.use(config.sources, sources, config.mapping.clock_warning)
+        self.pipeline.delays.use(_objectives(config))
         self.losses.watch(sources, config.observe.loss_warning)
         self.losses.start()
+
+    def _watch_signals(self, silence: Silence, state_file: Path) -> None:
+        """Watch the signals of earlier runs from now on, and new ones from their first sample on."""
+        note = read_note(state_file, SILENT_NOTE)
+        silence.begin(self.mapper.rules, note.text if note else "")
+        for found in self._expected(self.mapper):
+            silence.recall(*found)
+        self.mapper.watch_signals(silence.expect, silence.left_out)
+
+    def watch_signals_of(self, mapper: Mapper) -> None:
+        """Watch the signals of a mapper that takes the place of the one before, and maps nothing yet."""
+        if self.silence is not None:
+            self.silence.renew(mapper.rules, self._expected(mapper))
+            mapper.watch_signals(self.silence.expect, self.silence.left_out)
+
+    def _expected(self, mapper: Mapper) -> Iterator[tuple[str, str, Rule]]:
+        """Yields (input ID, source, rule) for each signal of earlier times that a rule of the mapper expects."""
+        held = {one for one, status in self.state.signal_statuses().items() if status is SignalStatus.HELD}
+        return mapper.expected({one: origin for one, origin in self.state.claims().items() if one not in held})
 
     def _threads(self) -> Iterator[WatchedThread]:
         """Yields the threads that must work as long as the connector runs."""
@@ -246,6 +293,7 @@ class Connector:
             until = time.monotonic() + min(_FINISH_SECONDS, self.config.delivery.flush_timeout)
             for parts in self.integrations.values():
                 parts.finish(until)
+        self.before_close()
         self.close()
         return drained
 

@@ -116,6 +116,8 @@ def compare(before: Config, after: Config, known: tuple[object, ...] | None = No
     fixed = [one for one in settings if one.partition(".")[0] in _NEEDS_RESTART and one not in _MAY_CHANGE]
     if before.signals.guard().active != after.signals.guard().active:
         fixed.append("signals (limits for new signals, where there were none, or none any more)")
+    if before.mapping.expects_signals != after.mapping.expects_signals:
+        fixed.append("expect_every in mapping.rules (in the first rule with it, or in none any more)")
     if message_bytes(before) != message_bytes(after):
         fixed.append("mapping.max_payload")
     if fixed:
@@ -310,7 +312,9 @@ class _Change:
         def make(before: Mapper) -> Mapper:
             said.update(before.observations.said)
             described = connector.state.descriptions() if mapping.describes else ()
-            return mapping.mapper({}, descriptions=described, before=before)
+            mapper = mapping.mapper({}, descriptions=described, before=before)
+            connector.watch_signals_of(mapper)
+            return mapper
 
         connector.pipeline.mapping.replace(make)
         for kind, source, subject in said:  # the new mapper says what still holds

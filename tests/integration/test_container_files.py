@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -88,7 +89,8 @@ def on_this_machine(example: Path, folder: Path) -> Path:
 def content_of(name: str, url: str) -> str:
     """Something that a file of this name may hold."""
     if "credentials" in name:
-        return json.dumps(CREDENTIALS | {"apiUrl": url})
+        integration = "c" + hashlib.sha256(name.encode()).hexdigest()[:19]  # no two files are of one integration
+        return json.dumps(CREDENTIALS | {"apiUrl": url, "integration": integration})
     if not name.endswith((".pem", ".crt", ".key")):
         return "content"
     if "key" in name:
@@ -270,7 +272,7 @@ def test_the_image_installs_only_what_the_lock_files_say() -> None:
     assert all("--require-hashes" in rest or "--no-index" in rest for rest in installs)
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     extras = project["project"]["optional-dependencies"]
-    wanted = extras["sandbox"] + extras["json-schema"]
+    wanted = extras["sandbox"] + extras["json-schema"] + extras["otlp"]
     extra = sorted(re.match(r"[\w-]+", name)[0] for name in wanted)  # type: ignore[index]
     named = re.search(r"--requirement requirements\.lock ([\w -]+?) &&", installs[0])
     assert named

@@ -91,6 +91,16 @@ def test_check_names_rules_and_subscriptions_that_never_meet(config: Path) -> No
     assert result.output.count("warning") == 2
 
 
+def test_check_warns_about_a_shared_subscription_whose_signals_are_watched(config: Path) -> None:
+    rules = "mapping:\n  rules: [{topic: 'a/#', expect_every: 5m}, {topic: 'b/#'}]\n"
+    config.write_text(
+        GOOD.replace("topics: [x]", "topics: [$share/g/a/+, $share/g/b/+, a/x]") + rules, encoding="utf-8"
+    )
+    result = cli("check", config)
+    assert "warning: source mqtt: '$share/g/a/+' shares its messages with other members" in result.output
+    assert result.output.count("warning") == 1
+
+
 def test_check_beside_a_source_of_any_topic_still_names_subscriptions(config: Path) -> None:
     rules = "mapping:\n  rules: [{topic: other/x}]\n"
     (config.parent / "capture.ndjson").touch()
@@ -211,7 +221,10 @@ def test_check_of_schema_registries(config: Path) -> None:
 @pytest.mark.parametrize(
     ("observe", "warning"),
     [
-        ("listen: 0.0.0.0:9464", "everybody who can reach this address can read the pages; set token and tls"),
+        (
+            "listen: 0.0.0.0:9464",
+            "everybody who can reach this address can read the pages, with payloads; set token and tls",
+        ),
         ("listen: '[::]:9464', tls: {cert_file: c.pem, key_file: c.pem}", "everybody who can reach this address"),
         (f"listen: pages.example:9464, token: {REGISTRY_TOKEN}", "others in the network can read the token; set tls"),
         (f"listen: 0.0.0.0:9464, token: {REGISTRY_TOKEN}, tls: {{cert_file: c.pem, key_file: c.pem}}", None),

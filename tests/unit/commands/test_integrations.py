@@ -17,7 +17,9 @@ from connector.records import Reason, Reject
 from connector.state.state import SignalStatus, State, read_held
 from tests.unit.commands.configuration import CREDENTIALS
 
-NAMED = "clarify: {credentials: credentials.json, name: main, integrations: {plant-b: {credentials: b.json}}}"
+NAMED = (
+    "clarify: {credentials: credentials.json, name: main, integrations: {plant-b: {credentials: credentials-b.json}}}"
+)
 RULES = """
 mapping:
   rules:
@@ -34,7 +36,7 @@ LINES = "".join(
 def several(config: Path) -> Path:
     """The configuration with a second integration, whose credentials are there."""
     config.write_text(config.read_text().replace("clarify: {credentials: credentials.json}", NAMED) + RULES)
-    (config.parent / "b.json").write_text(json.dumps({**CREDENTIALS, "integration": OTHER}))
+    (config.parent / "credentials-b.json").write_text(json.dumps({**CREDENTIALS, "integration": OTHER}))
     return config
 
 
@@ -49,7 +51,7 @@ def cli(*arguments: str | Path) -> Result:
     return CliRunner().invoke(main, list(map(str, arguments)))
 
 
-@pytest.mark.parametrize("command", ["preview", "ledger", "metadata", "new-signals"])
+@pytest.mark.parametrize("command", ["preview", "ledger", "metadata", "new-signals", "silent"])
 def test_an_unknown_name_is_refused_and_the_known_names_are_said(several: Path, state: State, command: str) -> None:
     state.close()
     more = ["--input", several, "--no-clarify"] if command == "preview" else []
@@ -69,6 +71,17 @@ def test_preview(several: Path) -> None:
     assert len(both["frames"]) == 2, "no frame has samples of two integrations"
     assert len(one["frames"]) == 1
     assert "unknown_integration" in {reject["reason"] for reject in both["rejects"]}
+
+
+def test_a_changed_mapping(several: Path) -> None:
+    capture, changed = several.parent / "capture.ndjson", several.parent / "changed.yaml"
+    capture.write_text(LINES)
+    changed.write_text(several.read_text().replace('input: "{field}"', 'input: "{field}", values: {v: {scale: 10}}'))
+    options = ["preview", several, "--input", capture, "--compare", changed, "--no-clarify", "--json"]
+    both, one = (json.loads(cli(*options, *more).stdout)["comparison"] for more in ([], ["--integration", "plant-b"]))
+    assert {change["after"]["input"]: change["count"] for change in both["changes"]} == {"v": 1, "plant-b|v": 2}
+    assert {change["after"]["input"]: change["count"] for change in one["changes"]} == {"plant-b|v": 2}
+    assert (one["requests"], len(one["tests"])) == ({"before": 1, "after": 1}, 1)
 
 
 def test_new_signals(several: Path, state: State) -> None:
@@ -107,7 +120,7 @@ def test_dead_letters_of_what_an_integration_refused() -> None:
 
 
 def test_two_names_of_one_integration_are_an_error(several: Path) -> None:
-    (several.parent / "b.json").write_text(json.dumps(CREDENTIALS))
+    (several.parent / "credentials-b.json").write_text(json.dumps(CREDENTIALS))
     found = cli("check", several)
     assert found.exit_code == 1
     assert "clarify.integrations.plant-b: its credentials are for the integration" in found.output

@@ -81,6 +81,8 @@ class Connector:
         `state_file` of the live connector. A replay gives and closes its own writer of `dead_letters`.
         """
         self._config = config
+        self.state_dir = config.state_dir
+        """The folder with everything that the connector keeps on disk."""
         self._abort = threading.Event()
         self._notices = Notices()
         self.metric_help = dict(SPARKPLUG_HELP)

@@ -20,6 +20,7 @@ from connector.config.model import Config
 from connector.observe.http import ObserveServer, json_page
 from connector.observe.ledger_page import KEEP, ledger_page
 from connector.observe.probe import bearer
+from connector.observe.silent_page import merged_silent_page
 
 _SILENT_SECONDS: Final = 120.0
 """A worker without an answer for this number of seconds has failed: a start is shorter."""
@@ -113,6 +114,7 @@ def serve_together(config: Config, port_files: Sequence[Path]) -> ObserveServer 
         config.observe,
         {"/healthz": alive, "/readyz": ready, "/metrics": metrics, "/ledger": ledger_page(config)},
         KEEP,
+        {"/silent": merged_silent_page(ask_all)},
     )
     server.start()
     return server

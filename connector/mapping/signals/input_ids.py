@@ -156,6 +156,10 @@ class InputIds:
             self.collisions.append(Collision(wanted, owner, origin, given))
         return claimed
 
+    def is_owned(self, input_id: str, origin: Origin) -> bool:
+        """Whether an origin of an earlier run has this ID today."""
+        return self._still_owns(origin, input_id)
+
     def _still_owns(self, owner: Origin, input_id: str) -> bool:
         """Whether the owner uses this ID today: the owner wants it, or has got it in a collision."""
         return any(

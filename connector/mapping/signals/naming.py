@@ -12,6 +12,7 @@ import orjson
 
 from connector.mapping.documents.places import shown
 from connector.mapping.plans import FOUND, Plan, signal_metadata, value_of, value_rule, variables, wanted_id
+from connector.mapping.rules.rules import Rule
 from connector.mapping.rules.templates import KEY
 from connector.mapping.rules.values import ValueRejectedError
 from connector.mapping.signals.input_ids import InputIds, Origin, Unclaimed, legal_id
@@ -67,6 +68,8 @@ class Naming:
 
         The caller empties the list.
         """
+        self.expects: Callable[[str, str, Rule], None] | None = None
+        """Called with (input ID, source, rule) for each signal of a rule with `expect_every`; None: nobody waits."""
 
     def new_id(self, plan: Plan, path: str) -> str | None:
         """Returns the input ID of a new path of a plan; None if the rule leaves the path out.
@@ -92,6 +95,8 @@ class Naming:
             plan.conversions[path] = conversion
         if type(input_id) is Unclaimed:  # no sample of this signal is sent, and nothing about it is remembered
             return input_id
+        if rule.expect_every is not None and self.expects is not None:
+            self.expects(input_id, plan.source, rule)
         if tags is not None:
             tags.note(plan, path, value, input_id)
         thinning = value.thinning or rule.thinning
@@ -187,6 +192,14 @@ class Naming:
             return Recalled(claimed, None, "its input ID, name, unit or labels depend on the content of its messages")
         ((given, (metadata, *_)),) = found.items()
         return Recalled(given, metadata)
+
+    def expected(self, claims: Mapping[str, Origin]) -> Iterator[tuple[str, str, Rule]]:
+        """Yields (input ID, source, rule) for each signal of an earlier run that a rule of today expects."""
+        for claimed, origin in claims.items():
+            for plan in self._plans_today(origin):
+                if plan.rule.expect_every is not None and self.ids.is_owned(claimed, origin):
+                    yield claimed, origin.source, plan.rule
+                    break
 
     def _wanted_today(self, origin: Origin) -> set[str]:
         """Returns the input IDs that an origin wants; empty if the origin is not mapped any more."""

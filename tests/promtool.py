@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import shutil
 import subprocess
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -21,8 +23,12 @@ from tests.brokers import REQUIRE_REAL, USED
 TARGET: Final = {"instance": "connector:9464", "job": "clarify-connector"}
 """What Prometheus adds to each series of a scrape."""
 
-Series = dict[tuple[str, frozenset[tuple[str, str]]], float]
-"""(name, labels) → value."""
+SCRAPE_MINUTES: Final = 2
+Key: TypeAlias = tuple[str, frozenset[tuple[str, str]]]
+"""(name, labels)"""
+Series: TypeAlias = dict[Key, float]
+Page: TypeAlias = str | tuple[str, str] | None
+"""A page of metrics; two pages, of which the first becomes the second evenly; or None, a scrape that fails."""
 
 
 def need_promtool() -> str:
@@ -44,6 +50,7 @@ def promtool(*arguments: object) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@cache
 def series(page: str) -> Series:
     """The series of a page of metrics, without the target."""
     return {
@@ -53,20 +60,23 @@ def series(page: str) -> Series:
     }
 
 
-def history(pages: Sequence[tuple[int, str | None]]) -> list[dict[str, str]]:
-    """The series of a test with one scrape a minute.
-
-    `pages` has the minutes for which a page stays as it is; None is a scrape that fails.
-    """
-    read = [(minutes, {} if page is None else series(page)) for minutes, page in pages]
+def history(pages: Sequence[tuple[int, Page]], queries: str) -> list[dict[str, str]]:
+    """The series that these queries name, with a scrape every two minutes; `pages` has the minutes of each page."""
+    read = []
+    for minutes, page in pages:
+        begin, end = page if isinstance(page, tuple) else (page, page)
+        read.append((minutes, *({} if one is None else series(one) for one in (begin, end))))
     found = [
         {
             "series": text(name, labels),
-            "values": " ".join(values(minutes, page.get((name, labels))) for minutes, page in read),
+            "values": " ".join(
+                values(minutes, begin.get((name, labels)), end.get((name, labels))) for minutes, begin, end in read
+            ),
         }
-        for name, labels in dict.fromkeys(key for _, page in read for key in page)
+        for name, labels in dict.fromkeys(key for _, begin, _ in read for key in begin)
+        if re.search(rf"\b{name}\b", queries)
     ]
-    up = " ".join(values(minutes, 0.0 if page is None else 1.0) for minutes, page in pages)
+    up = " ".join(values(minutes, *[float(page is not None)] * 2) for minutes, page in pages)
     return [*found, {"series": text("up", frozenset()), "values": up}]
 
 
@@ -76,13 +86,14 @@ def text(name: str, labels: frozenset[tuple[str, str]]) -> str:
     return f"{name}{{{every}}}"
 
 
-def values(minutes: int, value: float | None) -> str:
-    """One value for so many minutes; None is no value."""
-    if value is None:
-        return f"_x{minutes}"
-    if math.isinf(value):  # promtool reads `Infx9` as a name
-        return " ".join(["Inf" if value > 0 else "-Inf"] * minutes)
-    return f"{value}x{minutes - 1}"
+def values(minutes: int, begin: float | None, end: float | None) -> str:
+    """The values of so many minutes, from `begin` to `end`; None is no value."""
+    scrapes = minutes // SCRAPE_MINUTES
+    if begin is None or end is None:
+        return f"_x{scrapes}"
+    if math.isinf(begin):  # promtool reads `Infx9` as a name
+        return " ".join(["Inf" if begin > 0 else "-Inf"] * scrapes)
+    return f"{begin}{(end - begin) / scrapes:+}x{scrapes - 1}"
 
 
 def run_tests(rules: Path, folder: Path, tests: Sequence[dict[str, Any]]) -> None:
@@ -92,8 +103,8 @@ def run_tests(rules: Path, folder: Path, tests: Sequence[dict[str, Any]]) -> Non
         json.dumps(
             {
                 "rule_files": [str(rules)],
-                "evaluation_interval": "1m",
-                "tests": [{"interval": "1m", **one} for one in tests],
+                "evaluation_interval": f"{SCRAPE_MINUTES}m",
+                "tests": [{"interval": f"{SCRAPE_MINUTES}m", **one} for one in tests],
             }
         )
     )

@@ -37,6 +37,7 @@ WITH_KAFKA: Final = (
         "tests/integration/runtime/test_backfill.py",
         "tests/integration/tools/test_kafka_broker.py",
         f"{_KAFKA}/test_errors.py",
+        "tests/integration/observe/test_alerts.py",
         "tests/integration/commands/doctor/test_doctor.py",
     ),
 )

@@ -38,15 +38,16 @@ clarify:
   name: a
   integrations: {{b: {{credentials: {b}}}}}
 sources:
-  - {{type: mqtt, name: plant, url: "mqtt://127.0.0.1:{port}", topics: ["site/#", "spBv1.0/#", "quiet/#"], client_id: staged,
-     journal: {{max_bytes: 256KiB}}}}
+  - {{type: mqtt, name: plant, url: "mqtt://127.0.0.1:{port}", topics: ["site/#", "spBv1.0/#", "quiet/#"],
+     client_id: staged, journal: {{max_bytes: 256KiB}}, freshness: 60s}}
   - {{type: kafka, name: lake, bootstrap_servers: "{kafka}", topics: ["{topic}"], group_id: "{topic}",
      security: plaintext}}
   - {{type: file, name: history, path: history.ndjson, topic: site/a/history}}
 mapping:
   rules:
     - {{topic: site/b/+, to: b, input: "b/{{field}}"}}
-    - {{topic: site/a/aligned, input: "aligned/{{field}}", align: 1s, tags: {{file: tags.csv}}}}
+    - {{topic: site/a/aligned, input: "aligned/{{field}}", align: 1s, tags: {{file: tags.csv}},
+       expect_every: 10m}}
     - {{topic: site/a/window, input: "window/{{field}}", thin: {{window: 1s, wait: 0s}}}}
     - {{topic: site/a/+, labels: {{site: a}}, publish: true}}
     - {{preset: sparkplug}}
@@ -118,7 +119,9 @@ class Staged:
     def settle(self) -> None:
         """Until nothing waits."""
         wait_until(
-            lambda: self.value("messages_in_memory") == 0 and self.value("journal_unread_messages", source="plant") == 0,
+            lambda: (
+                self.value("messages_in_memory") == 0 and self.value("journal_unread_messages", source="plant") == 0
+            ),
             60,
             lambda: f"settled: {self.page()}",
             every=0.05,
@@ -232,6 +235,11 @@ def bad_data(it: Staged) -> None:
         it.publisher.raw("site/a/window", json.dumps({"ts": moment, "v": 1}))
     it.wait("late_window_values_total")
     it.keep("values are late for their window")
+    for i in range(300):
+        it.publisher.raw("site/a/late", json.dumps({"ts": at - 600 + i, "v": i}))
+    it.wait("freshness_samples_total", 100, source="plant", kept="no")
+    it.settle()
+    it.keep("data is old")
     it.tags.write_text("key;name;scale\nx;Feed;many\n")
     it.connector.tags.look()
     it.connector.tags.look()
@@ -241,6 +249,7 @@ def bad_data(it: Staged) -> None:
         it.publisher.raw("site/a/m", json.dumps({"ts": 1_790_000_000, "v": value}))
         it.settle()
     it.publisher.raw("site/a/m", b'{"v": 2}\0')
+    it.publisher.raw("site/a/m", b'{"v": null}')
     it.wait("notices", kind="value_overwritten")
     it.wait("notices", kind="payload_tolerated")
     it.keep("notices")
@@ -261,12 +270,15 @@ def trouble_inside(it: Staged) -> None:
         it.publisher.raw("site/a/m", "{")
         it.wait("dead_letters_blocked")
         it.keep("dead letters are blocked")
+    wait_until(lambda: it.value("dead_letters_blocked") == 0, 60, "they are written again")
     it.settle()
     it.keep("dead letters are written")
     it.connector.carrying.look()
-    it.connector.carrying._clock = lambda: time.monotonic() + 3600
+    assert it.connector.silence is not None
+    it.connector.silence._clock = it.connector.carrying._clock = lambda: time.monotonic() + 3600
     it.connector.carrying.look()
     it.wait("notices", kind="subscription_silent")
+    it.wait("signals_silent", rule="2")
     it.keep("silence")
 
 

@@ -158,8 +158,10 @@ def clarify_away(it: Staged) -> None:
     it.wait("circuit_state", 1.0, method="integration.insert", integration="a")
     it.look()
     it.keep("before the journal fills")
-    for i in range(1500):
+    received = it.value("mqtt_received_total", source="plant")
+    for i in range(1100):
         it.send("site/a/m", v=i, text="x" * 80)
+    it.wait("mqtt_received_total", received + 1100, source="plant")
     it.wait("journal_bytes", 150_000, source="plant")
     it.look(61)
     it.keep("Clarify is away")

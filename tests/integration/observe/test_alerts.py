@@ -26,7 +26,7 @@ DASHBOARD: Final = json.loads((ROOT / "deploy" / "grafana" / "clarify-connector.
 NAME: Final = "ClarifyConnector"
 BEFORE: Final = 10
 """The minutes before a fault."""
-DURING: Final = 40
+DURING: Final = 24
 """The minutes of a fault."""
 
 AWAY: Final = {"ClarifyAway", "JournalFilling", "LossAhead", "NotReady"}

@@ -4,7 +4,7 @@ A histogram counts in buckets that are at most 2.5 % wide, from 1 ms to 115 days
 its bucket, is right to 1.3 %. The page of the metrics shows few of these bounds, and the quantiles beside them: 1,600
 buckets of each stage and source would be too many for a scrape.
 
-Delays are counted in bulk. Of more than 1,024 delays at a time, evenly spaced ones stand for all.
+Delays are counted in bulk. Of more than 4,096 delays at a time, evenly spaced ones stand for all.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _SHOWN_US: Final = [
     *(1_000_000 * seconds for seconds in (300, 600, 1800, 3600, 10_800, 36_000, 108_000)),
 ]
 """The bounds for the metrics, in µs. Each is one of `BOUNDS`, so its number is exact."""
-PICKED: Final = 1024
+PICKED: Final = 4096
 """The most delays that are counted one by one."""
 WINDOW_SECONDS: Final = 300.0
 """A quantile is of the delays since the window before the present one began."""

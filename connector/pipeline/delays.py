@@ -9,12 +9,14 @@ from __future__ import annotations
 import threading
 import time
 from array import array
-from collections import defaultdict
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import compress
 from typing import Final
 
 from connector.ledger.delays import Freshness, Histogram, step_for
+from connector.ledger.progress import INDEX_BITS
 from connector.packing.frame import Frame, RowBlock
 from connector.records import Chunk, Part, Rows
 from connector.sources.source import Source
@@ -26,7 +28,7 @@ MEASURED_TO_INSERTED: Final = "measured_to_inserted"
 _RECORDS: Final = 256
 """The most records of a chunk whose delays are counted one by one."""
 
-Origins = Callable[[Sequence[int]], list[tuple[str, int]]]
+Origins = Callable[[Iterable[int]], list[tuple[str, int]]]
 """Tokens → (source, time in µs at which the record was durable) for each; the source is empty if it is unknown."""
 
 
@@ -106,16 +108,39 @@ class Delays:
             times.extend(block.times)
             tokens.extend(block.tokens)
         for width, (times, tokens) in by_width.items():
-            picked: defaultdict[str, list[tuple[int, int]]] = defaultdict(list)
-            for time_us, (source, durable_us) in zip(times[::step], origins(tokens[::step]), strict=True):
-                picked[source].append((now_us - durable_us, now_us - time_us))
-            for source, delays in picked.items():
-                if (found := self.histograms.get(source)) is not None:
-                    rows = len(times) if len(picked) == 1 else step * len(delays)
-                    found[DURABLE_TO_INSERTED].add_picked([one for one, _ in delays], rows, step, width)
-                    found[MEASURED_TO_INSERTED].add_picked([one for _, one in delays], rows, step, width)
+            rows, picked = len(times), tokens[::step]
+            delays = [now_us - time_us for time_us in times[::step]]
+            chunks = [token >> INDEX_BITS if token >= 0 else token for token in picked]
+            first = dict(zip(chunks, picked, strict=True))
+            origin = dict(zip(first, origins(first.values()), strict=True))
+            for source in {source for source, _ in origin.values()} & self.histograms.keys():
+                own = [origin[chunk][0] == source for chunk in chunks] if len(origin) > 1 else [True]
+                if all(own):
+                    self._note_stored(source, now_us, delays, chunks, origin, rows, step, width)
+                else:
+                    some = list(compress(delays, own)), list(compress(chunks, own))
+                    self._note_stored(source, now_us, *some, origin, step * sum(own), step, width)
         if self.freshness:
             self._note_objectives(frame, now_us, origins)
+
+    def _note_stored(
+        self,
+        source: str,
+        now_us: int,
+        delays: Sequence[int],
+        chunks: Sequence[int],
+        origin: Mapping[int, tuple[str, int]],
+        rows: int,
+        step: int,
+        width: int,
+    ) -> None:
+        """Note rows of one source, of which every `step`-th is in `delays` (µs) and in `chunks`."""
+        found = self.histograms[source]
+        found[MEASURED_TO_INSERTED].add_picked(delays, rows, step, width)
+        counts = Counter(chunks)
+        for chunk, n in counts.items():
+            stands_for = n * step - (len(chunks) * step - rows if chunk == chunks[-1] else 0)
+            found[DURABLE_TO_INSERTED].add(now_us - origin[chunk][1], stands_for * width)
 
     def _note_objectives(self, frame: Frame, now_us: int, origins: Origins) -> None:
         """Count every sample of a frame. A signal with samples of several sources counts for the first of them."""

@@ -8,7 +8,6 @@ from typing import NamedTuple, Protocol
 
 from connector.delivery.load import PackingAccount
 from connector.formats.sparkplug.nodes import TimelineChange
-from connector.ledger.delays import Freshness
 from connector.mapping.mapper import Mapper
 from connector.mapping.observations import Observation
 from connector.mapping.signals.descriptions import Described
@@ -48,9 +47,6 @@ class Discoveries(Protocol):
 
     def overwritten(self, inputs: Mapping[str, Overwritten]) -> None:
         """Add the values that were replaced since the last call, by input ID; called together with `packed`."""
-
-    def kept_fresh(self, accounts: Mapping[str, Freshness]) -> None:
-        """Keep the account of each source's objective for freshness; called together with `packed`."""
 
     def learned(self, states: list[tuple[str, str, int]]) -> None:
         """Keep the number of each new state (input ID, state, number) for ever; durable when the call returns."""

@@ -285,5 +285,3 @@ class Pipeline:
                     self._discoveries.packed(account)
             if overwritten := self.status.take_overwritten():
                 self._discoveries.overwritten(overwritten)
-            if accounts := self.delays.accounts():
-                self._discoveries.kept_fresh(accounts)

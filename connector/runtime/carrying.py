@@ -68,13 +68,14 @@ class Carrying:
         our_clock: Callable[[], float | None] = lambda: None,
         clock_warning: float = 60.0,
         silence: Silence | None = None,
+        looked: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`judges_rules` means that a rule without a message gets a notice: no other process reads these sources.
 
         `our_clock` returns the seconds by which this machine's clock is ahead of Clarify's clock, or None if that is
         unknown. A difference of more than `clock_warning` seconds gets a notice. `silence` has the watched signals;
-        None if no rule has any. `clock` gives seconds.
+        None if no rule has any. `looked` is called at the end of each look. `clock` gives seconds.
         """
         self._our_clock = our_clock
         self._clock_warning = clock_warning
@@ -82,6 +83,7 @@ class Carrying:
         self._notices = notices
         self._judges_rules = judges_rules
         self._silence = silence
+        self._looked = looked
         self._clock = clock
         self._read_since: dict[str, float | None] = {}
         """Source → time in seconds since which it is read without a pause; None while it is not read.
@@ -113,6 +115,7 @@ class Carrying:
         self._stopping.set()
         if self.thread.ident is not None:
             self.thread.join(timeout)
+            self._looked()
         if self._silence is not None:
             self._silence.keep()
 
@@ -138,6 +141,7 @@ class Carrying:
         if now >= self._summary_due:
             self._summary_due = now + _SUMMARY_SECONDS
             self._summarize()
+        self._looked()
 
     def look_at_signals(self) -> None:
         """Check the watched signals now."""

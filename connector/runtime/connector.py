@@ -102,6 +102,7 @@ class Connector:
             our_clock=lambda: self.client.clock_offset,
             clock_warning=config.mapping.clock_warning,
             silence=self.silence,
+            looked=lambda: self.remembering.kept_fresh(self.pipeline.delays.accounts()),
         )
         with ExitStack() as opened, ExitStack() as opened_sources:
             opened.callback(lock_state_dir(config.state_dir).close)

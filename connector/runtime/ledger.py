@@ -130,7 +130,7 @@ class Ledger:
     overwritten: dict[str, OverwrittenInput] = field(default_factory=dict)
     """Input ID → account of its values that later values of the same time replaced; for the newest inputs only."""
     freshness: dict[str, Freshness] = field(default_factory=dict)
-    """Source with an objective for freshness → its account, up to ten seconds old."""
+    """Source with an objective for freshness → its account, some seconds old."""
     known: set[str] = field(default_factory=set)
     """The names of all integrations, if there are several."""
 

@@ -82,6 +82,8 @@ class Remembering:
         self._abort = abort
         self._notices = notices
         self._our_clock = our_clock
+        self._fresh: Mapping[str, Freshness] = {}
+        """The accounts of freshness in the state file."""
         self._overwritten: defaultdict[str, Overwritten] = defaultdict(lambda: Overwritten("", 0))
 
     # -- written before the method returns --------------------------------------------------------
@@ -247,12 +249,17 @@ class Remembering:
             self._overwritten.clear()
 
     def kept_fresh(self, accounts: Mapping[str, Freshness]) -> None:
-        """Write the accounts of freshness to the state file, for the command `ledger` and the next start."""
+        """Write the accounts of freshness to the state file if they have changed, for the command `ledger` and the next
+        start."""
+        if accounts == self._fresh:
+            return
         text = json.dumps({source: asdict(account) for source, account in accounts.items()})
         try:
             self._state.add_note(FRESHNESS_NOTE, time.time(), text)
         except sqlite3.Error as error:
             _log.debug("freshness_not_noted", reason=str(error))
+        else:
+            self._fresh = accounts
 
     def packed(self, account: PackingAccount) -> None:
         """Write the packing account to the state file, because the command `ledger` reads only files."""

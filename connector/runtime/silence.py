@@ -22,6 +22,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping
 from heapq import nsmallest
+from operator import itemgetter
 from typing import Final, NamedTuple
 
 import structlog
@@ -49,11 +50,14 @@ _MOST: Final = 250_000
 _MOST_KEPT: Final = 10_000
 """The most silent signals in the state file."""
 _KEEP_SECONDS: Final = 10.0
-"""The least time between two writes of the state file."""
+"""The least time between two writes of the state file with the most signals; with few, a second."""
 _GONE_SECONDS: Final = 30 * 86_400.0
 """After this time, a silent signal is no longer watched until it comes again."""
 _GONE_LOOK_SECONDS: Final = 60.0
 _EXAMPLES: Final = 3
+
+_input_of: Final = itemgetter(0)
+"""Sample → its input ID."""
 
 _log = structlog.get_logger(__name__)
 
@@ -141,10 +145,10 @@ class Silence:
         self._gone: dict[str, None] = {}
         """Signals that were silent for so long that they are not watched; the oldest first."""
         self._gone_due = -math.inf
-        self._changed = True
+        self._changed = False
         self._said: set[int] = set()
         """Numbers of the rules with a notice."""
-        self._kept = False
+        self._kept = True
         """Whether the state file has the present signals."""
         self._keep_due = -math.inf
         self._earlier: dict[str, float] = {}
@@ -159,6 +163,7 @@ class Silence:
         self.tick = min([_LOOK_SECONDS, *(period / _LOOKS for period in periods)])
         self._done = int(self._clock() / self.tick)
         if earlier:
+            self._changed = True
             before = json.loads(earlier)
             self._earlier = {one[0]: one[3] for one in before["signals"]}
             self._gone = dict.fromkeys(before["gone"])
@@ -206,7 +211,7 @@ class Silence:
         now, get = self._clock(), self._signals.get
         with self._lock:
             for _, part in parts:
-                inputs = part.inputs if type(part) is Rows else [sample[0] for sample in part.samples]
+                inputs = part.inputs if type(part) is Rows else map(_input_of, part.samples)
                 for input_id in inputs:
                     one = get(input_id)
                     if one is not None:
@@ -287,7 +292,7 @@ class Silence:
             self._say()
             self._kept = False
         if not self._kept and now >= self._keep_due:
-            self._keep_due = now + _KEEP_SECONDS
+            self._keep_due = now + max(1.0, _KEEP_SECONDS * min(1.0, len(self._silent) / _MOST_KEPT))
             self.keep()
 
     def _look_at(self, one: _Signal, now: float, read_since: float | None, whole: Collection[str]) -> None:

@@ -15,7 +15,7 @@ from connector.mapping.plans import FOUND, Plan, signal_metadata, value_of, valu
 from connector.mapping.rules.rules import Rule
 from connector.mapping.rules.templates import KEY
 from connector.mapping.rules.values import ValueRejectedError
-from connector.mapping.signals.input_ids import InputIds, Origin, Unclaimed, legal_id
+from connector.mapping.signals.input_ids import InputIds, Origin, Unclaimed, is_given, legal_id
 from connector.mapping.signals.states import LearnedStates
 from connector.mapping.sparkplug import SparkplugPlan
 from connector.mapping.thinning.thinning import Thinner
@@ -197,20 +197,25 @@ class Naming:
         """Yields (input ID, source, rule) for each signal of an earlier run that a rule of today expects."""
         for claimed, origin in claims.items():
             for plan in self._plans_today(origin):
-                if plan.rule.expect_every is not None and self.ids.is_owned(claimed, origin):
+                if plan.rule.expect_every is None:
+                    continue
+                wanted = self._wanted_by(plan, origin)
+                if wanted is not None and is_given(claimed, wanted):
                     yield claimed, origin.source, plan.rule
                     break
 
     def _wanted_today(self, origin: Origin) -> set[str]:
-        """Returns the input IDs that an origin wants; empty if the origin is not mapped any more."""
-        found = set()
-        for plan in self._plans_today(origin):
-            value = value_rule(plan.rule, origin.path)
-            to = plan.rule.to
-            integration = "" if to is None else self._integrations.get(to.render(plan.variables))
-            if value is not None and integration is not None:
-                found.add(at_integration(integration, legal_id(wanted_id(plan, value, origin.path))))
-        return found
+        """Returns the input IDs that an origin wants today; empty if the origin is not mapped any more."""
+        found = (self._wanted_by(plan, origin) for plan in self._plans_today(origin))
+        return {wanted for wanted in found if wanted is not None}
+
+    def _wanted_by(self, plan: Plan, origin: Origin) -> str | None:
+        """Returns the input ID that an origin wants by the rule of this plan; None if the rule does not map it."""
+        value, to = value_rule(plan.rule, origin.path), plan.rule.to
+        integration = "" if to is None else self._integrations.get(to.render(plan.variables))
+        if value is None or integration is None:
+            return None
+        return at_integration(integration, legal_id(wanted_id(plan, value, origin.path)))
 
     def _plans_today(self, origin: Origin, unknown: str = "") -> Iterator[Plan]:
         """Yields a plan for each rule of today that may take the messages of an origin.

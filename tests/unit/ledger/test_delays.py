@@ -19,7 +19,7 @@ def filled(delays: list[int]) -> Histogram:
 
 @pytest.mark.parametrize(("median", "spread"), [(0.02, 1.0), (1.5, 0.3), (40.0, 2.0), (90_000.0, 0.5)])
 def test_quantiles_are_right_to_two_percent(median: float, spread: float) -> None:
-    chance = random.Random(1)  # noqa: S311 - no secret
+    chance = random.Random(1)
     delays = [round(chance.lognormvariate(math.log(median), spread) * 1e6) for _ in range(20_000)]
     histogram = Histogram()
     for start in range(0, len(delays), PICKED):

@@ -199,7 +199,17 @@ def queries() -> dict[str, str]:
 
 def panels() -> list[dict[str, Any]]:
     """The panels with queries."""
-    return [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
+    return [panel for panel in (*shown(), *hidden()) if panel["type"] != "row"]
+
+
+def shown() -> list[dict[str, Any]]:
+    """The rows, and the panels of the rows that are open at first."""
+    return list(DASHBOARD["panels"])
+
+
+def hidden() -> list[dict[str, Any]]:
+    """The panels of the rows that are closed at first."""
+    return [panel for row in shown() for panel in row.get("panels", ())]
 
 
 def named(query: str) -> set[str]:
@@ -246,14 +256,15 @@ def test_each_metric_is_in_the_dashboard_and_has_the_labels_that_it_names(pages:
 
 
 def test_the_dashboard_is_laid_out_and_bound_to_no_data_source() -> None:
-    taken: set[tuple[int, int]] = set()
-    for panel in DASHBOARD["panels"]:
-        at = panel["gridPos"]
-        cells = {(x, y) for x in range(at["x"], at["x"] + at["w"]) for y in range(at["y"], at["y"] + at["h"])}
-        assert max(x for x, _ in cells) < 24, panel["title"]
-        assert not cells & taken, f"{panel['title']} lies on another panel"
-        taken |= cells
-    assert len({panel["id"] for panel in DASHBOARD["panels"]}) == len(DASHBOARD["panels"])
+    for together in (shown(), *(row["panels"] for row in shown() if row["type"] == "row")):
+        taken: set[tuple[int, int]] = set()
+        for panel in together:
+            at = panel["gridPos"]
+            cells = {(x, y) for x in range(at["x"], at["x"] + at["w"]) for y in range(at["y"], at["y"] + at["h"])}
+            assert max(x for x, _ in cells) < 24, panel["title"]
+            assert not cells & taken, f"{panel['title']} lies on another panel"
+            taken |= cells
+    assert len({panel["id"] for panel in (*shown(), *hidden())}) == len(shown()) + len(hidden())
     text = json.dumps(DASHBOARD)
     assert set(re.findall(r'"uid": "([^"]+)"', text)) == {"${datasource}", DASHBOARD["uid"]}
     variables = {one["name"] for one in DASHBOARD["templating"]["list"]}

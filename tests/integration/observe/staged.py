@@ -7,7 +7,8 @@ import json
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -279,6 +280,7 @@ def trouble_inside(it: Staged) -> None:
     assert it.connector.silence is not None
     it.connector.silence._clock = it.connector.carrying._clock = lambda: time.monotonic() + 3600
     it.connector.carrying.look()
+    it.connector.carrying.look_at_signals()
     it.wait("notices", kind="subscription_silent")
     it.wait("signals_silent", rule="2")
     it.keep("silence")
@@ -294,8 +296,9 @@ def staged(kafka: RealKafka, folder: Path) -> Iterator[Staged]:
         for name in ("FIRST_DELAY", "LAST_DELAY", "HOLD_DELAY"):
             patch.setattr(f"connector.delivery.policy.{name}", 0.2)
         patch.setattr(rates, "_FIRST_WINDOW", 0.5)
-        a = opened.enter_context(SandboxServer(rate_limiter="off"))
-        b = opened.enter_context(SandboxServer(rate_limiter="off"))
+        with ThreadPoolExecutor() as starting:
+            servers = [SandboxServer(rate_limiter="off") for _ in range(2)]
+            a, b = (opened.enter_context(closing(server)) for server in starting.map(SandboxServer.start, servers))
         mosquitto = opened.enter_context(Mosquitto())
         (folder / "history.ndjson").write_text('{"ts": 1790000000, "v": 1}\n{"ts": 1790000001, "v": 2}\n')
         tags = folder / "tags.csv"

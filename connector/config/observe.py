@@ -45,8 +45,8 @@ class ObserveSection(Section):
         | None
     ) = Field(
         default=DEFAULT_LISTEN,
-        description="Address of /healthz, /readyz, /metrics and /ledger: `HOST:PORT`, or `unix:/PATH` for a Unix "
-        "socket; null for no pages.",
+        description="Address of the pages (/healthz, /readyz, /metrics, /ledger, /tap): `HOST:PORT`, or `unix:/PATH` "
+        "for a Unix socket; null for no pages.",
         examples=["127.0.0.1:9464", "unix:/run/clarify-connector/pages.sock"],
     )
     socket_access: Literal["owner", "group"] = Field(
@@ -103,7 +103,8 @@ class ObserveSection(Section):
         if self.token is not None and len(self.token.get_secret_value()) < _SHORT_TOKEN:
             return [f"a token of fewer than {_SHORT_TOKEN} characters can be guessed: use `openssl rand -hex 32`"]
         if self.token is None:
-            return [f"listen {self.listen}: everybody who can reach this address can read the pages; set token and tls"]
+            open_to = f"listen {self.listen}: everybody who can reach this address can read the pages, with payloads"
+            return [f"{open_to}; set token and tls"]
         if self.tls is None:
             return ["token without tls: others in the network can read the token; set tls"]
         return []

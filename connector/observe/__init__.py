@@ -1,4 +1,4 @@
 """What the connector says of itself: logs, metrics, health.
 
-Knows: config, delivery, records, runtime, settings, terminal.text, threads.
+Knows: config, delivery, pipeline.tap, records, runtime, settings, terminal.text, threads.
 """

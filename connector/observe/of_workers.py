@@ -21,6 +21,7 @@ from connector.observe.http import ObserveServer, json_page
 from connector.observe.ledger_page import KEEP, ledger_page
 from connector.observe.probe import bearer
 from connector.observe.silent_page import merged_silent_page
+from connector.observe.tap_page import tap_of_workers
 
 _SILENT_SECONDS: Final = 120.0
 """A worker without an answer for this number of seconds has failed: a start is shorter."""
@@ -114,7 +115,7 @@ def serve_together(config: Config, port_files: Sequence[Path]) -> ObserveServer 
         config.observe,
         {"/healthz": alive, "/readyz": ready, "/metrics": metrics, "/ledger": ledger_page(config)},
         KEEP,
-        {"/silent": merged_silent_page(ask_all)},
+        {"/silent": merged_silent_page(ask_all), "/tap": tap_of_workers(ask_all)},
     )
     server.start()
     return server

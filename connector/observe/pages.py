@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from connector.observe.http import ObserveServer, json_page
 from connector.observe.ledger_page import KEEP, ledger_page
 from connector.observe.silent_page import silent_page
+from connector.observe.tap_page import tap_page
 
 if TYPE_CHECKING:
     from connector.config.model import Config
@@ -66,7 +67,7 @@ def serve(config: Config, connector: Connector) -> ObserveServer | None:
             "/ledger": ledger_page(config),
         },
         KEEP,
-        {"/silent": silent_page(connector.silence, config.clarify.name)},
+        {"/silent": silent_page(connector.silence, config.clarify.name), "/tap": tap_page(connector.pipeline.tap)},
     )
     server.start()
     connector.supervision.also(server.thread)

@@ -29,6 +29,7 @@ from connector.pipeline.intake import Intake, SharedMapper, ended
 from connector.pipeline.notices import Notices
 from connector.pipeline.rejects import DeadLetters, Rejects
 from connector.pipeline.status import PipelineStatus
+from connector.pipeline.tap import Tap
 from connector.pipeline.under_way import UnderWay
 from connector.records import Part, Record
 from connector.sources.source import Source
@@ -129,6 +130,7 @@ class Pipeline:
             )
         self._sending = len(self.destinations)
         """Number of sender threads that have not ended."""
+        self.tap = Tap()
         self._intakes = [
             Intake(
                 source,
@@ -140,6 +142,7 @@ class Pipeline:
                 saw,
                 saw_signals,
                 self.delays,
+                self.tap,
                 self._commit,
                 self._draining,
                 self._aborted,

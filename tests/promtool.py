@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 import shutil
 import subprocess
@@ -44,7 +45,12 @@ def need_promtool() -> str:
 def promtool(*arguments: object) -> None:
     """Run it; it must find nothing wrong."""
     done = subprocess.run(
-        [need_promtool(), *map(str, arguments)], capture_output=True, text=True, timeout=120, check=False
+        [need_promtool(), *map(str, arguments)],
+        env={**os.environ, "GOGC": "400"},  # less collecting of garbage: a third less time
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
     )
     USED["Prometheus' promtool"] = USED.get("Prometheus' promtool", 0) + 1
     assert done.returncode == 0, done.stdout + done.stderr
@@ -62,6 +68,7 @@ def series(page: str) -> Series:
 
 def history(pages: Sequence[tuple[int, Page]], queries: str) -> list[dict[str, str]]:
     """The series that these queries name, with a scrape every two minutes; `pages` has the minutes of each page."""
+    named = set(re.findall(r"\w+", queries))
     read = []
     for minutes, page in pages:
         begin, end = page if isinstance(page, tuple) else (page, page)
@@ -74,7 +81,7 @@ def history(pages: Sequence[tuple[int, Page]], queries: str) -> list[dict[str, s
             ),
         }
         for name, labels in dict.fromkeys(key for _, begin, _ in read for key in begin)
-        if re.search(rf"\b{name}\b", queries)
+        if name in named
     ]
     up = " ".join(values(minutes, *[float(page is not None)] * 2) for minutes, page in pages)
     return [*found, {"series": text("up", frozenset()), "values": up}]

@@ -1,4 +1,4 @@
 """What the connector says of itself: logs, metrics, health.
 
-Knows: config, delivery, exchange, pipeline.tap, pipeline.traces, runtime, settings, terminal.text, threads.
+Knows: config, delivery, exchange, pipeline.tap, pipeline.traces, records, runtime, settings, terminal.text, threads.
 """

@@ -1,4 +1,5 @@
 """What the connector says of itself: logs, metrics, health.
 
-Knows: config, delivery, runtime, settings, terminal.text, threads.
+Knows: config, dead_letters, delivery, mapping.signals, pipeline.signals, records, runtime, settings, sources.source,
+terminal.text, threads.
 """

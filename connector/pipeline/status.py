@@ -24,6 +24,7 @@ from connector.pipeline.discoveries import Overwritten
 from connector.pipeline.intake import SharedMapper
 from connector.pipeline.notices import Notices
 from connector.pipeline.rejects import Rejects
+from connector.pipeline.signals import Signals
 from connector.pipeline.under_way import Abandoned, UnderWay
 from connector.records import Mapped, Rows
 from connector.sources.source import Source
@@ -110,6 +111,7 @@ class PipelineStatus:
         self._failure = failure
         self._notices = notices
         self._clock = clock
+        self.signals = Signals(shared)
         self._overwritten: dict[str, Overwritten] = {}
         """Input ID → the replaced values of this input since `take_overwritten`; the number of inputs is bounded."""
         self._named: set[str] = set()
@@ -195,6 +197,7 @@ class PipelineStatus:
         """Note a frame that Clarify has stored; the insert took `seconds`."""
         size = len(frame.body)
         self.inserted_samples[integration] += frame.inserted.total()
+        self.signals.stored(frame.blocks, integration, time.time())
         self.frames.append(
             SentFrame(self._clock(), frame.rows, frame.series, frame.samples, size, frame.density, seconds, integration)
         )

@@ -158,7 +158,7 @@ class Naming:
         """
         found: dict[str, list[SignalMetadata | None]] = {}
         for unknown in _TEXTS:
-            for plan in self._plans_today(origin, unknown):
+            for plan in self.plans_today(origin, unknown):
                 if plan.rule.describes:
                     continue
                 if plan.rule.publish is None:
@@ -191,7 +191,7 @@ class Naming:
     def _wanted_today(self, origin: Origin) -> set[str]:
         """Returns the input IDs that an origin wants; empty if the origin is not mapped any more."""
         found = set()
-        for plan in self._plans_today(origin):
+        for plan in self.plans_today(origin):
             value = value_rule(plan.rule, origin.path)
             to = plan.rule.to
             integration = "" if to is None else self._integrations.get(to.render(plan.variables))
@@ -199,7 +199,7 @@ class Naming:
                 found.add(at_integration(integration, legal_id(wanted_id(plan, value, origin.path))))
         return found
 
-    def _plans_today(self, origin: Origin, unknown: str = "") -> Iterator[Plan]:
+    def plans_today(self, origin: Origin, unknown: str = "") -> Iterator[Plan]:
         """Yields a plan for each rule of today that may take the messages of an origin.
 
         `unknown` is the text of the variables that only a message has.

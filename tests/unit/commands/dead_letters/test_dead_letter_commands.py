@@ -12,7 +12,7 @@ import pytest
 from click.testing import Result
 
 from connector.commands.cli import main
-from connector.commands.dead_letters.remedies import remedy
+from connector.dead_letters.remedies import remedy
 from connector.commands.dead_letters.selection import LetterSelection, read_topic
 from connector.conformance.dead_letters import a_letter, letters_in
 from connector.dead_letters.as_json import to_json

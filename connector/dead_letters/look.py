@@ -36,9 +36,9 @@ _SECONDS: Final = 3.0
 _STEPS: Final = 10_000
 _SHARE: Final = 20
 """Letters are counted for at most a twentieth of the time."""
-_SECRET_NAME: Final = r"(?:passw(?:or)?d|secret|token|api[_-]?key|authorization|credential|cookie)"
+_SENSITIVE: Final = r"(?:passw(?:or)?d|secret|token|api[_-]?key|authorization|credential|cookie)"
 _SECRET: Final = re.compile(
-    rf"([\w.-]{{0,40}}{_SECRET_NAME}[\w.-]{{0,40}}\"?\s{{0,9}}[:=]\s{{0,9}}(?:(?:bearer|basic)\s{{1,9}})?)"
+    rf"([\w.-]{{0,40}}{_SENSITIVE}[\w.-]{{0,40}}\"?\s{{0,9}}[:=]\s{{0,9}}(?:(?:bearer|basic)\s{{1,9}})?)"
     r"(\"(?:[^\"\\]|\\.)*(?:\"|$)|[^\s,;}&]+)",
     re.IGNORECASE,
 )
@@ -191,7 +191,7 @@ def masked(text: str) -> str:
 
 
 def _without_secret(name: str, value: str) -> str:
-    return _HIDDEN if re.search(_SECRET_NAME, name, re.IGNORECASE) else masked(value)
+    return _HIDDEN if re.search(_SENSITIVE, name, re.IGNORECASE) else masked(value)
 
 
 def _cut(text: str) -> str:

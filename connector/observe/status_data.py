@@ -273,7 +273,7 @@ def _advice(status: CircuitStatus) -> str:
     return f"Nothing to do: nothing is lost, and {again}. If the failures go on, look at the network and at Clarify."
 
 
-def _finite(found: Any) -> Any:  # noqa: ANN401 - JSON data
+def _finite(found: Any) -> Any:
     """Returns the data with None in the place of numbers that JSON does not have."""
     if isinstance(found, float):
         return found if math.isfinite(found) else None

@@ -1,4 +1,4 @@
-"""A look into the dead letters: counts, the newest, one of them; bounded texts, and no values that sound like secrets."""
+"""A look into the dead letters: counts, the newest, one of them; bounded texts without what sounds like a secret."""
 
 from __future__ import annotations
 

@@ -142,7 +142,7 @@ def in_full(letter: DeadLetter) -> dict[str, Any]:
     """Returns a letter as JSON data, with bounded texts. Values of keys that sound like secrets are left out."""
     said = as_object(letter, with_payload=False)
     record = letter.record
-    found = {
+    found: dict[str, Any] = {
         name: said[name]
         for name in ("id", "written", "source", "partition", "position", "topic", "time", "more", "cut", "missing")
         if name in said

@@ -24,6 +24,7 @@ from connector.observe.http import AskedPage, ObserveServer, Said, json_page
 from connector.observe.ledger_page import KEEP, ledger_page
 from connector.observe.probe import bearer
 from connector.observe.status_page import PATH, status_page, topics_page
+from connector.records import FIRST_US
 
 _SILENT_SECONDS: Final = 120.0
 """A worker without an answer for this number of seconds has failed: a start is shorter."""
@@ -178,14 +179,14 @@ def merged_signals(answers: Mapping[int, Any]) -> dict[str, Any]:
                 found[name] = found.get(name, False) or value
         for one in answer["signals"]:
             known = signals.get(one["written"])
-            if known is None or _stored(one) > _stored(known):
+            if known is None or _last_us(one) > _last_us(known):
                 signals[one["written"]] = {**(known or {}), **one}
     return {**found, "signals": list(signals.values())}
 
 
-def _stored(signal: Mapping[str, Any]) -> float:
-    """When the last value of a signal was stored, in seconds since the epoch; 0 without a value."""
-    return float(signal["last"]["stored"]) if signal["last"] else 0.0
+def _last_us(signal: Mapping[str, Any]) -> int:
+    """The time of the last value of a signal, in µs since the epoch; before all times without a value."""
+    return int(signal["last"]["time_us"]) if signal["last"] else FIRST_US - 1
 
 
 def merged_letters(answers: Mapping[int, Any]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from connector.dead_letters.look import LetterLook, in_full, in_short
 from connector.dead_letters.store import DeadLettersError
 from connector.delivery.circuit import CircuitStatus
 from connector.observe.http import AskedPage, Said, json_page
+from connector.pipeline.signals import longest_silent
 from connector.records import of_integration
 from connector.runtime.history import EVERY_SECONDS, Point, point, received
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from connector.config.model import Config
     from connector.mapping.signals.explained import Explained
     from connector.mapping.signals.input_ids import Origin
-    from connector.pipeline.signals import LastValue
+    from connector.packing.last_values import LastValue
     from connector.runtime.connector import Connector
     from connector.sources.source import Source
 
@@ -100,7 +101,7 @@ class StatusData:
             },
             "sources": [self._source(source) for source in status.sources()],
             "integrations": [self._integration(name) for name in connector.integrations],
-            "signals": {"known": status.signals.known(), "heard": status.signals.heard(), "full": status.signals.full},
+            "signals": status.signals.known(),
             "dead_letters": self._store(),
         }
         return json_page(200, {"now": now, "processes": [_finite(part)]})
@@ -200,15 +201,11 @@ class StatusData:
 
     def _silent(self) -> Said:
         signals = self._connector.pipeline.status.signals
-        claims = dict(signals.claims())
-        quiet = [self._of_claim(written, claims, last) for written, last in signals.silent(MOST_SIGNALS)]
-        never, examples = 0, []
-        for written in claims:
-            if signals.last(written) is None:
-                never += 1
-                if len(examples) < MOST_SIGNALS:
-                    examples.append(self._of_claim(written, claims, None))
-        answer = {"now": time.time(), "started": self._started, "full": signals.full, "never": never}
+        claims, lasts = dict(signals.claims()), signals.lasts()
+        quiet = [self._of_claim(written, claims, last) for written, last in longest_silent(lasts, MOST_SIGNALS)]
+        never = [written for written in claims if written not in lasts]
+        examples = [self._of_claim(written, claims, None) for written in never[:MOST_SIGNALS]]
+        answer = {"now": time.time(), "started": self._started, "full": signals.full, "never": len(never)}
         return json_page(200, answer | {"examples": _finite(examples), "signals": _finite(quiet)})
 
     def _of_claim(self, written: str, claims: Mapping[str, Origin], last: LastValue | None) -> dict[str, Any]:

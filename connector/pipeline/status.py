@@ -111,7 +111,7 @@ class PipelineStatus:
         self._failure = failure
         self._notices = notices
         self._clock = clock
-        self.signals = Signals(shared)
+        self.signals = Signals(shared, under_way)
         self._overwritten: dict[str, Overwritten] = {}
         """Input ID → the replaced values of this input since `take_overwritten`; the number of inputs is bounded."""
         self._named: set[str] = set()
@@ -197,7 +197,6 @@ class PipelineStatus:
         """Note a frame that Clarify has stored; the insert took `seconds`."""
         size = len(frame.body)
         self.inserted_samples[integration] += frame.inserted.total()
-        self.signals.stored(frame.blocks, integration, time.time())
         self.frames.append(
             SentFrame(self._clock(), frame.rows, frame.series, frame.samples, size, frame.density, seconds, integration)
         )

@@ -177,15 +177,19 @@ def test_dead_letters_by_reason(plant: Plant) -> None:
 
 
 def test_a_hundred_thousand_topics_cost_little(plant: Plant) -> None:
-    before = plant.connector.rss_bytes()
-    began = time.monotonic()
-    for _ in range(5):
+    memory, seconds = plant.connector.rss_bytes(), cpu_seconds(plant.connector.pid)
+    for _ in range(2):
         plant.json("/topics.json", source="plant")
         plant.json("/signals.json", silent="1")
         plant.json("/signals.json", text="m9999")
         plant.json("/status.json")
-    assert time.monotonic() - began < 30
-    assert plant.connector.rss_bytes() - before < 60 * 1024**2
+    assert cpu_seconds(plant.connector.pid) - seconds < 6, "less than a second for each page"
+    assert plant.connector.rss_bytes() - memory < 100 * 1024**2
+
+
+def cpu_seconds(pid: int) -> float:
+    user, system = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
 
 # In a browser
@@ -236,12 +240,13 @@ def an_hour(browser: Browser) -> None:
     browser.run(
         """
         clearTimeout(timer);
-        const answer = structuredClone(state.status), { history } = answer.processes[0], end = Math.floor(state.now / 10) * 10;
-        const counts = [0, 0, 0, 0, 0];
+        const answer = structuredClone(state.status), { history } = answer.processes[0];
+        const end = Math.floor(state.now / 10) * 10, counts = [0, 0, 0, 0, 0];
         history.rows = Array.from({ length: 361 }, (_, n) => {
-          const away = n > 200 && n < 240, rate = 900 + 300 * Math.sin(n / 30) + (n * 7919 % 97);
-          [rate * 10, rate * 42, away ? 0 : rate * 42 * (n >= 240 && n < 300 ? 1.6 : 1), 0, away ? 0 : 10].forEach((more, i) => counts[i] += more);
-          const waiting = away ? (n - 200) * 9000 : n >= 240 && n < 300 ? (300 - n) * 6000 : 40 + n % 17;
+          const away = n > 200 && n < 240, behind = n >= 240 && n < 300, come = 9000 + 3000 * Math.sin(n / 30) + n % 97;
+          const left = away ? 0 : come * 4 * (behind ? 1.6 : 1);
+          [come, come * 4, left, 0, away ? 0 : 10].forEach((more, place) => counts[place] += more);
+          const waiting = away ? (n - 200) * 9000 : behind ? (300 - n) * 6000 : 40 + n % 17;
           return [end - 3600 + n * 10, ...counts, waiting, waiting * 4, { plant: counts[0] }];
         });
         showNow(answer);
@@ -298,7 +303,7 @@ def test_the_tree_with_the_keyboard(browser: Browser) -> None:
     browser.type("#tree .node:focus", ARROW_DOWN)
     browser.type("#tree .node:focus", ENTER)
     see(browser, "document.querySelectorAll('.signal').length === 1", "the signal of the machine")
-    assert "no value stored since the start" in browser.text(".signal")
+    assert "no value since the start" in browser.text(".signal")
     assert "Rule 2" in browser.text(".signal .why")
     browser.type("#tree-text", "press")
     see(browser, "document.querySelectorAll('#tree > .item').length === 2", "the topics with the text")
@@ -345,11 +350,12 @@ def test_nothing_sticks_out(browser: Browser, width: int, dark: bool) -> None:
     browser.resize(width, 900, dark=dark)
     scheme = "dark" if dark else "light"
     overflow = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
-    an_hour(browser)
     places = [("now", ".source"), ("topics", "#tree .node"), ("signals", ".signal"), ("dead-letters", "#letters .node")]
     for view, wanted in places:
         browser.run(f"location.hash = '#{view}'")
         see(browser, f"document.querySelector('#view-{view} {wanted}') !== null", "the view is filled")
+        if view == "now":
+            an_hour(browser)
         if view == "topics":
             browser.type("#tree-text", "press")
             see(browser, "document.querySelectorAll('#tree > .item').length === 2", "the topics with the text")

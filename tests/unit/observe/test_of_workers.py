@@ -7,8 +7,8 @@ from typing import Any
 from connector.observe.of_workers import merged_letters, merged_signals, merged_status
 
 
-def signal(written: str, stored: float | None) -> dict[str, Any]:
-    return {"written": written, "last": None if stored is None else {"stored": stored, "value": stored}}
+def signal(written: str, stored: int | None) -> dict[str, Any]:
+    return {"written": written, "last": None if stored is None else {"time_us": stored, "value": 1.0}}
 
 
 def test_each_process_keeps_its_part_and_a_silent_worker_is_seen() -> None:
@@ -17,14 +17,14 @@ def test_each_process_keeps_its_part_and_a_silent_worker_is_seen() -> None:
 
 
 def test_a_signal_of_two_workers_comes_once_with_its_newest_value() -> None:
-    one = {"now": 1.0, "more": False, "signals": [{**signal("a", 5.0), "why": 1}, signal("b", None)]}
-    other = {"now": 2.0, "more": True, "signals": [signal("a", 9.0), signal("c", 1.0)]}
+    one = {"now": 1.0, "more": False, "signals": [{**signal("a", 5), "why": 1}, signal("b", None)]}
+    other = {"now": 2.0, "more": True, "signals": [signal("a", 9), signal("c", 1)]}
     found = merged_signals({1: one, 2: other})
     assert found["more"]
-    assert {each["written"]: each["last"] and each["last"]["stored"] for each in found["signals"]} == {
-        "a": 9.0,
+    assert {each["written"]: each["last"] and each["last"]["time_us"] for each in found["signals"]} == {
+        "a": 9,
         "b": None,
-        "c": 1.0,
+        "c": 1,
     }
     assert found["signals"][0]["why"] == 1
     silent = {"now": 1.0, "started": 3.0, "full": False, "never": 2, "examples": [signal("x", None)], "signals": []}

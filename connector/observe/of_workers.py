@@ -23,6 +23,7 @@ from connector.dead_letters.look import MOST_LETTERS
 from connector.observe.http import AskedPage, ObserveServer, Said, json_page
 from connector.observe.ledger_page import KEEP, ledger_page
 from connector.observe.probe import bearer
+from connector.observe.sparing import Sparing
 from connector.observe.status_page import PATH, status_page, topics_page
 from connector.records import FIRST_US
 
@@ -124,8 +125,10 @@ def serve_together(config: Config, port_files: Sequence[Path]) -> ObserveServer 
 
         def page(query: Mapping[str, str]) -> Said:
             texts = ask_all(f"{path}?{urlencode(query)}", _STATUSES)
-            found = merge({worker: json.loads(text) for worker, text in texts.items() if text and text[0] == "{"})
-            return json_page(404 if "error" in found else 200, found)
+            answers = {worker: json.loads(text) for worker, text in texts.items() if text and text[0] == "{"}
+            missing = [worker for worker in texts if "error" in answers.get(worker, {"error": ""})]
+            found = merge(answers)
+            return json_page(404 if "error" in found else 200, {**found, "missing": missing})
 
         return page
 
@@ -143,7 +146,7 @@ def serve_together(config: Config, port_files: Sequence[Path]) -> ObserveServer 
             "/status.json": asked("/status.json", partial(merged_status, workers=len(port_files))),
             "/signals.json": asked("/signals.json", merged_signals),
             "/dead-letters.json": asked("/dead-letters.json", merged_letters),
-            "/topics.json": topics_page(config),
+            "/topics.json": Sparing().page(topics_page(config)),
         },
         without_token={PATH},
     )
@@ -152,12 +155,12 @@ def serve_together(config: Config, port_files: Sequence[Path]) -> ObserveServer 
 
 
 def merged_status(answers: Mapping[int, Any], workers: int) -> dict[str, Any]:
-    """Returns /status.json of all workers: worker → its answer. A worker without an answer has only its number."""
-    now = max((answer["now"] for answer in answers.values()), default=time.time())
+    """Returns /status.json of all workers. A worker without an answer has only its number, or the `error` it gave."""
+    now = max((answer["now"] for answer in answers.values() if "now" in answer), default=time.time())
     processes = []
     for worker in range(1, workers + 1):
-        parts = answers[worker]["processes"] if worker in answers else [{}]
-        processes += [{**part, "worker": worker} for part in parts]
+        answer = answers.get(worker, {})
+        processes += [{**part, "worker": worker} for part in answer.get("processes", [answer])]
     return {"now": now, "processes": processes}
 
 
@@ -167,7 +170,7 @@ def merged_signals(answers: Mapping[int, Any]) -> dict[str, Any]:
         return refused
     found: dict[str, Any] = {"now": time.time(), "more": False}
     signals: dict[str, dict[str, Any]] = {}
-    for answer in answers.values():
+    for answer in (answer for answer in answers.values() if "signals" in answer):
         for name, value in answer.items():
             if name == "never":
                 found[name] = found.get(name, 0) + value

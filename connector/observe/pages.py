@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from connector.observe.http import ObserveServer, Said, json_page
 from connector.observe.ledger_page import KEEP, ledger_page
+from connector.observe.sparing import Sparing
 from connector.observe.status_data import StatusData, readiness
 from connector.observe.status_page import PATH, status_page, topics_page
 
@@ -45,7 +46,7 @@ def serve(config: Config, connector: Connector) -> ObserveServer | None:
             PATH: status_page(),
         },
         KEEP,
-        {**StatusData(config, connector).pages, "/topics.json": topics_page(config)},
+        Sparing().pages({**StatusData(config, connector).pages, "/topics.json": topics_page(config)}),
         without_token={PATH},
     )
     server.start()

@@ -14,12 +14,14 @@ def signal(written: str, stored: int | None) -> dict[str, Any]:
 def test_each_process_keeps_its_part_and_a_silent_worker_is_seen() -> None:
     found = merged_status({1: {"now": 5.0, "processes": [{"ready": True}]}}, 2)
     assert found == {"now": 5.0, "processes": [{"ready": True, "worker": 1}, {"worker": 2}]}
+    busy = merged_status({1: {"now": 5.0, "processes": [{"ready": True}]}, 2: {"error": "busy"}}, 2)
+    assert busy["processes"][1] == {"error": "busy", "worker": 2}
 
 
 def test_a_signal_of_two_workers_comes_once_with_its_newest_value() -> None:
     one = {"now": 1.0, "more": False, "signals": [{**signal("a", 5), "why": 1}, signal("b", None)]}
     other = {"now": 2.0, "more": True, "signals": [signal("a", 9), signal("c", 1)]}
-    found = merged_signals({1: one, 2: other})
+    found = merged_signals({1: one, 2: other, 3: {"error": "busy"}})
     assert found["more"]
     assert {each["written"]: each["last"] and each["last"]["time_us"] for each in found["signals"]} == {
         "a": 9,

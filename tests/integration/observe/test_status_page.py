@@ -10,6 +10,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -74,11 +75,28 @@ class Plant:
         return httpx.get(self.url + path, params=parameters, headers=headers, trust_env=False, verify=False, timeout=30)
 
     def json(self, path: str, **parameters: object) -> Any:
-        return self.get(path, **parameters).raise_for_status().json()
+        """The data; on a slow machine, many visits in a row have to wait."""
+        found: list[httpx.Response] = []
+        wait_until(
+            lambda: found.append(self.get(path, **parameters)) or found[-1].status_code != 503, 60, "time for it"
+        )
+        answer = found[-1]
+        return answer.raise_for_status().json()
 
 
 @pytest.fixture(scope="module")
-def plant(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plant]:
+def coming_browser() -> Iterator[Future[Browser]]:
+    """The browser, which starts beside everything else."""
+    with ThreadPoolExecutor(1) as pool:
+        coming = pool.submit(Browser)
+        yield coming
+    if coming.exception() is None:
+        coming.result().close()
+
+
+@pytest.fixture(scope="module")
+def plant(coming_browser: Future[Browser], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plant]:
+    del coming_browser  # it starts meanwhile
     folder = tmp_path_factory.mktemp("status")
     fill_state(folder / "state")
     token = fresh("status-page")
@@ -196,9 +214,8 @@ def cpu_seconds(pid: int) -> float:
 
 
 @pytest.fixture(scope="module")
-def one_browser() -> Iterator[Browser]:
-    with Browser() as started:
-        yield started
+def one_browser(coming_browser: Future[Browser]) -> Browser:
+    return coming_browser.result()
 
 
 @pytest.fixture
@@ -345,10 +362,9 @@ def test_silent_signals_and_a_search(browser: Browser) -> None:
     assert browser.text(".signal .made").split("\n")[:2] == ["l1", "{line}"]
 
 
-@pytest.mark.parametrize(("width", "dark"), [(360, False), (1600, False), (360, True), (1600, True)])
-def test_nothing_sticks_out(browser: Browser, width: int, dark: bool) -> None:
-    browser.resize(width, 900, dark=dark)
-    scheme = "dark" if dark else "light"
+@pytest.mark.parametrize("width", [360, 1600])
+def test_nothing_sticks_out(browser: Browser, width: int) -> None:
+    browser.resize(width, 900)
     overflow = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
     places = [("now", ".source"), ("topics", "#tree .node"), ("signals", ".signal"), ("dead-letters", "#letters .node")]
     for view, wanted in places:
@@ -365,4 +381,9 @@ def test_nothing_sticks_out(browser: Browser, width: int, dark: bool) -> None:
             browser.click("#letters .node")
             see(browser, "document.querySelector('#letter pre') !== null", "the letter is open")
         assert browser.run(f"return {overflow}") == 0, view
-        picture(browser, f"{view}-{width}-{scheme}")
+        picture(browser, f"{view}-{width}-light")
+        browser.resize(width, 900, dark=True)
+        picture(browser, f"{view}-{width}-dark")
+        background = browser.run("return getComputedStyle(document.body).backgroundColor")
+        assert background == "rgb(15, 20, 27)", "dark where the system is dark"
+        browser.resize(width, 900)

@@ -58,6 +58,8 @@ class Chunk:
     positions: Sequence[int]
     """One position for each record, rising. Where the log has holes, the positions have holes, too."""
     records: list[Record]
+    durable_us: int = 0
+    """The time at which the records became durable, in µs; 0 if they were durable before they were received."""
 
 
 Sample: TypeAlias = tuple[str, int, float]

@@ -39,6 +39,7 @@ _COMMANDS: Final = {
     "run": "connector.commands.run:run",
     "sandbox": "connector.sandbox.cli:sandbox",
     "schema": "connector.commands.schema:schema",
+    "silent": "connector.commands.silent:silent",
     "signals": "connector.commands.clarify.resources:signals",
     "tags": "connector.commands.try_out.tags:tags",
     "test": "connector.commands.try_out.run_tests:test",

@@ -10,7 +10,7 @@ samples. A record without any sample is a reject, unless it was left out on purp
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 from types import MappingProxyType
@@ -169,7 +169,7 @@ class Mapper:
             check_time=walker.check_bounds,
         )
         self._shares: list[RuleShare] = []
-        self._rules = tuple(rules)
+        self.rules = tuple(rules)
         self.tag_lists = lists_of([*rules, *([] if self._fallback is None else [self._fallback])])
         """The tag lists of the rules; each is empty until `use_tags` is called."""
         self.rules_taken: set[int] = set()
@@ -289,9 +289,22 @@ class Mapper:
         """
         return [
             (rule.number, rule.pattern.text)
-            for rule in self._rules
+            for rule in self.rules
             if rule.number is not None and not rule.skip and rule.number not in self.rules_taken
         ]
+
+    def expected(self, claims: Mapping[str, Origin]) -> Iterator[tuple[str, str, Rule]]:
+        """Yields (input ID, source, rule) for each signal of an earlier run whose rule of today has `expect_every`.
+
+        `claims` has the origins of these signals.
+        """
+        return self._naming.expected(claims)
+
+    def watch_signals(self, expects: Callable[[str, str, Rule], None], left_out: Callable[[str], None]) -> None:
+        """Call `expects` with (input ID, source, rule) for each new signal whose rule has `expect_every`, and
+        `left_out` with the input ID of each value that is thinned out, for which no sample comes.
+        """
+        self._naming.expects, self.thinner.left_out = expects, left_out
 
     def renew(self, affects: Callable[[Plan], bool]) -> None:
         """Use what the attribute sources of rules say now, in all plans that `affects` returns True for.

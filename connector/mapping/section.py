@@ -126,6 +126,11 @@ class MappingSection(Section):
         said = json.dumps([self.model_dump(mode="json"), self._presets.digest()], sort_keys=True)
         return hashlib.sha256(said.encode()).hexdigest()[:_DIGEST_LENGTH]
 
+    @property
+    def expects_signals(self) -> bool:
+        """Whether any rule has `expect_every`."""
+        return any(one.expect_every is not None for rule in self.rules for one in rule.sections())
+
     def compile(self, build: BuildFormat | None = None) -> list[Rule]:
         """Returns all rules, in order; `build` makes their formats. Raises ValueError."""
         rules = [

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
+from math import isfinite
 from typing import TYPE_CHECKING, Final
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    InfoMetricFamily,
+    Metric,
+)
 from prometheus_client.registry import Collector
 
 from connector import __version__
@@ -19,6 +26,7 @@ if TYPE_CHECKING:
 PREFIX: Final = "clarify_connector_"
 """Prefix of all our metrics; the metrics of the process have Prometheus's own names (`process_cpu_seconds_total` …)."""
 _CIRCUIT_STATES: Final = {CircuitState.CLOSED: 0, CircuitState.HALF_OPEN: 1, CircuitState.OPEN: 2}
+_SHARES: Final = (0.5, 0.9, 0.99)
 _CLOCKS = 20
 """Number of devices whose clock offsets are exported; a fleet has too many devices for a page."""
 
@@ -96,6 +104,56 @@ class _Numbers(Collector):
         yield from self._circuits()
         yield from self._packing()
         yield from self._sources()
+        yield from self._delays()
+        yield from self._freshness()
+        yield from self._silence()
+
+    def _delays(self) -> Iterator[Metric]:
+        pipeline, now = self._connector.pipeline, time.monotonic()
+        family = HistogramMetricFamily(
+            f"{PREFIX}delay_seconds", "Delays between the stages of the data", labels=["source", "stage"]
+        )
+        quantiles = GaugeMetricFamily(
+            f"{PREFIX}delay_quantile_seconds",
+            "Quantiles of the delays of the last five to ten minutes",
+            labels=["source", "stage", "quantile"],
+        )
+        for source in pipeline.status.sources():
+            for stage, histogram in pipeline.delays.stages(source).items():
+                buckets = [(str(bound) if isfinite(bound) else "+Inf", float(n)) for bound, n in histogram.shown()]
+                family.add_metric([source.name, stage], buckets, histogram.sum_us / 1e6)
+                for share, found in zip(_SHARES, histogram.quantiles(_SHARES, now), strict=False):
+                    quantiles.add_metric([source.name, stage, f"{share:g}"], found)
+        yield from (family, quantiles)
+
+    def _freshness(self) -> Iterator[Metric]:
+        objective = GaugeMetricFamily(
+            f"{PREFIX}freshness_objective_seconds",
+            "Longest time from the time of a sample until Clarify has stored it: freshness of the source",
+            labels=["source"],
+        )
+        samples = CounterMetricFamily(
+            f"{PREFIX}freshness_samples",
+            "Samples that were stored within the objective (kept=yes), or later",
+            labels=["source", "kept"],
+        )
+        for source, account in self._connector.pipeline.delays.freshness.items():
+            objective.add_metric([source], account.objective)
+            samples.add_metric([source, "yes"], account.kept)
+            samples.add_metric([source, "no"], account.missed)
+        yield from (objective, samples)
+
+    def _silence(self) -> Iterator[Metric]:
+        watched = GaugeMetricFamily(
+            f"{PREFIX}signals_watched", "Signals of a rule with expect_every, by number of the rule", labels=["rule"]
+        )
+        silent = GaugeMetricFamily(
+            f"{PREFIX}signals_silent", "Watched signals that are silent: see the page /silent", labels=["rule"]
+        )
+        for rule, n, n_silent in () if self._connector.silence is None else self._connector.silence.counts():
+            watched.add_metric([str(rule.number)], n)
+            silent.add_metric([str(rule.number)], n_silent)
+        yield from (watched, silent)
 
     def _mapping(self) -> Iterator[Metric]:
         pipeline = self._connector.pipeline

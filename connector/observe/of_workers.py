@@ -23,6 +23,7 @@ from connector.dead_letters.look import MOST_LETTERS
 from connector.observe.http import AskedPage, ObserveServer, Said, json_page
 from connector.observe.ledger_page import KEEP, ledger_page
 from connector.observe.probe import bearer
+from connector.observe.silent_page import merged_silent_page
 from connector.observe.sparing import Sparing
 from connector.observe.status_page import PATH, status_page, topics_page
 from connector.records import FIRST_US
@@ -147,6 +148,7 @@ def serve_together(config: Config, port_files: Sequence[Path]) -> ObserveServer 
             "/signals.json": asked("/signals.json", merged_signals),
             "/dead-letters.json": asked("/dead-letters.json", merged_letters),
             "/topics.json": Sparing().page(topics_page(config)),
+            "/silent": merged_silent_page(ask_all),
         },
         without_token={PATH},
     )

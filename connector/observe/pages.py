@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from connector.observe.http import ObserveServer, Said, json_page
 from connector.observe.ledger_page import KEEP, ledger_page
+from connector.observe.silent_page import silent_page
 from connector.observe.sparing import Sparing
 from connector.observe.status_data import StatusData, readiness
 from connector.observe.status_page import PATH, status_page, topics_page
@@ -46,7 +47,10 @@ def serve(config: Config, connector: Connector) -> ObserveServer | None:
             PATH: status_page(),
         },
         KEEP,
-        Sparing().pages({**StatusData(config, connector).pages, "/topics.json": topics_page(config)}),
+        {
+            **Sparing().pages({**StatusData(config, connector).pages, "/topics.json": topics_page(config)}),
+            "/silent": silent_page(connector.silence, config.clarify.name),
+        },
         without_token={PATH},
     )
     server.start()

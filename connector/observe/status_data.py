@@ -122,6 +122,21 @@ class StatusData:
                 for (name, cause), seconds in self._connector.losses.seconds().items()
                 if name == source.name
             ],
+            **self._freshness(source),
+        }
+
+    def _freshness(self, source: Source) -> dict[str, Any]:
+        delays, now = self._connector.pipeline.delays, time.monotonic()
+        account = delays.accounts().get(source.name)
+        return {
+            "delays": [
+                {"stage": stage, "median": found[0], "p99": found[1]}
+                for stage, histogram in delays.stages(source).items()
+                if (found := histogram.quantiles((0.5, 0.99), now))
+            ],
+            "freshness": None
+            if account is None
+            else {"objective": account.objective, "kept": account.kept, "missed": account.missed},
         }
 
     def _integration(self, name: str) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from connector.delivery.slots import Slots
 from connector.ledger.account import Outcome
 from connector.packing.frame import Frame, encode_frame
 from connector.packing.rates import SampleRates
+from connector.pipeline.delays import Delays
 from connector.pipeline.discoveries import Discoveries
 from connector.pipeline.rejects import Rejects
 from connector.pipeline.status import PipelineStatus
@@ -48,6 +49,7 @@ class Destination:
         under_way: UnderWay,
         rejects: Rejects,
         status: PipelineStatus,
+        delays: Delays,
         discoveries: Discoveries,
         share: Callable[[], float],
         commit: Callable[[], None],
@@ -61,6 +63,7 @@ class Destination:
         self._under_way = under_way
         self._rejects = rejects
         self._status = status
+        self._delays = delays
         self._discoveries = discoveries
         self._share = share
         self._commit = commit
@@ -85,6 +88,7 @@ class Destination:
 
     def inserted(self, frame: Frame, seconds: float) -> None:
         """Settle a frame that Clarify has stored; the insert took `seconds`."""
+        self._delays.inserted(frame, self._under_way.origins)
         self._remember_windows(frame)
         self._status.overwrote(self._under_way.overwrites(self.name, frame))
         self._under_way.settle(frame, Outcome.INSERTED)

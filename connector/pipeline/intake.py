@@ -19,6 +19,7 @@ from connector.mapping.mapper import Mapper
 from connector.mapping.signals.explained import Explained
 from connector.mapping.signals.input_ids import Origin
 from connector.mapping.time.clock_skew import Skew
+from connector.pipeline.delays import Delays
 from connector.pipeline.discoveries import Announcer, Discoveries
 from connector.pipeline.rejects import Rejects
 from connector.pipeline.under_way import IDLE_SECONDS, LOOK_SECONDS, UnderWay
@@ -123,6 +124,9 @@ class SharedMapper:
 class Counters(Protocol):
     """Receives the counts of the intakes."""
 
+    ended: set[str]
+    """The sources that will give no more records."""
+
     def received(self, records: int, samples: int) -> None:
         """Note the numbers of records and samples that came in since the start, from all sources."""
 
@@ -156,14 +160,16 @@ class Intake:
         admit: Callable[[list[Part]], list[Part]] | None,
         counters: Counters,
         saw: Callable[[str, Sequence[Record]], None] | None,
+        saw_signals: Callable[[list[Part]], None] | None,
+        delays: Delays,
         commit: Callable[[], None],
         draining: threading.Event,
         aborted: threading.Event,
     ) -> None:
         """`admit` puts a reject in the place of each sample of a signal that is not let in.
 
-        `saw` gets the name of the source and its new records. `commit` commits settled records to the sources: a chunk
-        without waiting samples is settled at once.
+        `saw` gets the name of the source and its new records, and `saw_signals` their parts. `commit` commits settled
+        records to the sources: a chunk without waiting samples is settled at once.
         """
         self._source = source
         self._mapper = mapper
@@ -172,6 +178,8 @@ class Intake:
         self._admit = admit
         self._counters = counters
         self._saw = saw
+        self._saw_signals = saw_signals
+        self._delays = delays
         self._commit = commit
         self._draining = draining
         self._aborted = aborted
@@ -189,6 +197,7 @@ class Intake:
             failure = f"source {self._source.name}: {error}"
             _log.error("source_failed", source=self._source.name, reason=str(error))
         finally:
+            self._counters.ended.add(self._source.name)
             self._under_way.intake_ended(finished=finished)
         return failure
 
@@ -279,6 +288,9 @@ class Intake:
         self._counters.left_out(part for _, part in parts)
         if self._saw is not None:
             self._saw(chunk.source, chunk.records)
+        if self._saw_signals is not None:
+            self._saw_signals(parts)
+        self._delays.took_in(chunk, parts)
         self._commit()
         return True
 

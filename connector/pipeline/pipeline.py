@@ -22,6 +22,7 @@ import structlog
 from connector.delivery.pace import effective_share
 from connector.mapping.mapper import Mapper
 from connector.packing.planner import Planner
+from connector.pipeline.delays import Delays
 from connector.pipeline.destination import Destination, Integration
 from connector.pipeline.discoveries import Discoveries
 from connector.pipeline.intake import Intake, SharedMapper, ended
@@ -61,6 +62,9 @@ class Pipeline:
         default: str = "default",
         notices: Notices | None = None,
         saw: Callable[[str, Sequence[Record]], None] | None = None,
+        saw_signals: Callable[[list[Part]], None] | None = None,
+        forgot: Callable[[str], None] | None = None,
+        delays: Delays | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Make the parts and the threads; nothing runs yet.
@@ -68,13 +72,16 @@ class Pipeline:
         `admit` puts a reject in the place of each sample of a signal that is not let in. `share` takes the shares of
         all sources and returns the share of each rate that this process may use. `windows_done` is as in `WindowBook`.
         `default` is the name for people of the integration whose name is empty. `saw` gets the name of a source and its
-        new records. `clock` gives seconds.
+        new records, `saw_signals` the parts of these records, and `forgot` the name of a source that has given
+        partitions away. `clock` gives seconds.
         """
         self._sources = {source.name: source for source in sources}
         self._mapper = mapper
         self._discoveries = discoveries
         self._clock = clock
         self._share = share
+        self._forgot = forgot
+        self.delays = delays or Delays(self._sources, {}, {})
         self.max_delay = max(integration.limits.max_delay for integration in integrations)
         notices = notices or Notices()
         self._draining = threading.Event()
@@ -112,6 +119,7 @@ class Pipeline:
                 self._under_way,
                 self._rejects,
                 self.status,
+                self.delays,
                 discoveries,
                 self._rate_share,
                 self._commit,
@@ -130,6 +138,8 @@ class Pipeline:
                 admit,
                 self.status,
                 saw,
+                saw_signals,
+                self.delays,
                 self._commit,
                 self._draining,
                 self._aborted,
@@ -183,6 +193,8 @@ class Pipeline:
         with self._committing:
             records = self._under_way.forget(source, partitions)
             self._mapper.forget(source)
+        if self._forgot is not None:
+            self._forgot(source)
         return records
 
     # -- start and stop ---------------------------------------------------------------------------

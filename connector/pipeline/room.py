@@ -23,7 +23,8 @@ class Room:
         self._max_records = max_records
         self._max_samples = max_samples
         self._looked = now
-        self._full = False
+        self.full = False
+        """Whether sources may not be read."""
         self.held_seconds = 0.0
         """Seconds for which sources were held while samples waited, because Clarify took no samples.
 
@@ -37,11 +38,11 @@ class Room:
         the records under way, and `topics` the characters of their topics.
         """
         used = max(samples / self._max_samples, records / self._max_records, topics / _OPEN_TOPICS)
-        if self._full and waiting:
+        if self.full and waiting:
             self.held_seconds += now - self._looked
         self._looked = now
         if used >= 1:
-            self._full = True
+            self.full = True
         elif used <= _RESUME_BELOW:
-            self._full = False
-        return not self._full
+            self.full = False
+        return not self.full

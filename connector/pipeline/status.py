@@ -121,6 +121,8 @@ class PipelineStatus:
 
         The number of topics is bounded; all further topics count as `(others)`.
         """
+        self.ended: set[str] = set()
+        """The sources that will give no more messages."""
         self._counting = threading.Lock()
         self.messages = Counts()
         """Messages since the start, by outcome."""
@@ -261,6 +263,15 @@ class PipelineStatus:
             if (trouble := one.trouble) and (not several or self._under_way.feeds(source, name)):
                 return trouble
         return None
+
+    def pause(self, source: str) -> str | None:
+        """The reason why a source is not read at present although nothing is wrong with it, for people; None if it is
+        read."""
+        if source in self.ended:
+            return "all of it was read"
+        if self._under_way.holds(source):
+            return "too many samples wait for Clarify"
+        return self._shared.schema_trouble.get(source) or self.clarify_trouble(source)
 
     @property
     def requests(self) -> int:

@@ -275,6 +275,11 @@ class UnderWay:
         with self.changed:
             return self._progress.commits()
 
+    def origins(self, tokens: Iterable[int]) -> list[tuple[str, int]]:
+        """Returns (source, time in µs at which the record was durable) of each token, as in `Progress.origin`."""
+        with self.changed:
+            return [self._progress.origin(token) for token in tokens]
+
     def locate(self, tokens: Iterable[int]) -> list[tuple[str, str, int, str]]:
         """Returns (source, partition, position, topic) of the record of each token."""
         with self.changed:
@@ -332,6 +337,11 @@ class UnderWay:
         return records
 
     # -- state for metrics and pages --------------------------------------------------------------
+
+    def holds(self, source: str) -> bool:
+        """Whether a source is not read at present, because too much is under way."""
+        room = self._rooms.get("" if self._only is not None else source)
+        return room is not None and room.full
 
     def feeds(self, source: str, integration: str) -> bool:
         """Whether a source has given samples for an integration."""

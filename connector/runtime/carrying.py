@@ -1,12 +1,14 @@
-"""Checks that data really flows, for every subscription and every rule of the configuration.
+"""Checks that data really flows, for every subscription, rule and watched signal of the configuration.
 
 The check runs every few seconds. A subscription without a message becomes a notice, and so does a rule that never took
-a message. The cause is mostly a typing mistake, which nothing else would report. Once an hour, a line in the log has
-the numbers of messages, samples and requests. The check also notes the points of the last hour (`history`).
+a message. The cause is mostly a typing mistake, which nothing else would report. Signals that have stopped are found
+by `silence`. Once an hour, a line in the log has the numbers of messages, samples and requests. The check also notes
+the points of the last hour (`history`).
 """
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -19,6 +21,7 @@ from connector.pipeline.notices import Notices
 from connector.pipeline.status import PipelineStatus
 from connector.records import Record
 from connector.runtime.history import History
+from connector.runtime.silence import Silence
 from connector.sources.loss import readable_duration
 from connector.sources.section import SourceSection
 from connector.sources.source import Source
@@ -44,10 +47,7 @@ class _Expected:
         self.connected: float | None = None
         """Time of the first connection of the source, in seconds; None before the first connection."""
         self.since: float | None = None
-        """Time in seconds from which silence counts; None while the source is not read.
-
-        The source is not read while the source has problems, or while Clarify takes no samples.
-        """
+        """Time in seconds from which silence counts; None while the source is not read."""
 
     def heard(self, records: Sequence[Record]) -> list[Subscription]:
         """Note the topics of these records; returns the subscriptions that were silent until now."""
@@ -69,19 +69,30 @@ class Carrying:
         judges_rules: bool = True,
         our_clock: Callable[[], float | None] = lambda: None,
         clock_warning: float = 60.0,
+        silence: Silence | None = None,
+        looked: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`judges_rules` means that a rule without a message gets a notice: no other process reads these sources.
 
         `our_clock` returns the seconds by which this machine's clock is ahead of Clarify's clock, or None if that is
-        unknown. A difference of more than `clock_warning` seconds gets a notice. `clock` gives seconds.
+        unknown. A difference of more than `clock_warning` seconds gets a notice. `silence` has the watched signals;
+        None if no rule has any. `looked` is called at the end of each look. `clock` gives seconds.
         """
         self._our_clock = our_clock
         self._clock_warning = clock_warning
         self._expected = {section.name: _Expected(section) for section in sections}
         self._notices = notices
         self._judges_rules = judges_rules
+        self._silence = silence
+        self._looked = looked
         self._clock = clock
+        self._read_since: dict[str, float | None] = {}
+        """Source → time in seconds since which it is read without a pause; None while it is not read.
+
+        A source is not read while it has problems, and while Clarify takes no samples, or not so many.
+        """
+        self._look_due = -math.inf
         self._lock = threading.Lock()
         self._sources: Mapping[str, Source] = {}
         self._mapper: Mapper | None = None
@@ -107,6 +118,9 @@ class Carrying:
         self._stopping.set()
         if self.thread.ident is not None:
             self.thread.join(timeout)
+            self._looked()
+        if self._silence is not None:
+            self._silence.keep()
 
     def saw(self, source: str, records: Sequence[Record]) -> None:
         """Note that these records came from a source."""
@@ -121,6 +135,7 @@ class Carrying:
     def look(self) -> None:
         """Check the sources, the rules and the clock now."""
         now = self._clock()
+        self._note_reading(now)
         for name, source in self._sources.items():
             if (expected := self._expected.get(name)) is not None:
                 self._look_at(source, expected, now)
@@ -129,10 +144,25 @@ class Carrying:
         if now >= self._summary_due:
             self._summary_due = now + _SUMMARY_SECONDS
             self._summarize()
+        self._looked()
+
+    def look_at_signals(self) -> None:
+        """Check the watched signals now."""
+        if self._silence is not None:
+            self._note_reading(self._clock())
+            whole = {name for name, source in self._sources.items() if source.share() >= 1}
+            self._silence.look(self._read_since, whole)
+
+    def _note_reading(self, now: float) -> None:
+        for name, source in self._sources.items():
+            if source.problems() or (self._status is not None and self._status.pause(name)):
+                self._read_since[name] = None  # /readyz has the problem, which explains why no message comes
+            elif self._read_since.get(name) is None:
+                self._read_since[name] = now
 
     def _look_at(self, source: Source, expected: _Expected, now: float) -> None:
-        if source.problems() or (self._status is not None and self._status.clarify_trouble(source.name)):
-            expected.since = None  # /readyz has the problem, and the problem explains why no message comes
+        if self._read_since[source.name] is None:
+            expected.since = None
             return
         if expected.since is None:
             expected.since = now
@@ -211,8 +241,12 @@ class Carrying:
         _log.info("summary", hours=1, **passed)
 
     def _run(self) -> None:
-        while not self._stopping.wait(_LOOK_SECONDS):
+        tick = _LOOK_SECONDS if self._silence is None else self._silence.tick
+        while not self._stopping.wait(tick):
             moves()
-            self.look()
-            if self._status is not None:
-                self.history.note(self._status)
+            self.look_at_signals()
+            if self._clock() >= self._look_due:
+                self._look_due = self._clock() + _LOOK_SECONDS
+                self.look()
+                if self._status is not None:
+                    self.history.note(self._status)

@@ -20,6 +20,7 @@ from connector.metadata.new_signals import NewSignalGate
 from connector.metadata.outbox import Outbox
 from connector.metadata.saving_turn import SavingTurn
 from connector.packing.planner import plan_frame
+from connector.pipeline.delays import Delays
 from connector.pipeline.notices import Notice, Notices
 from connector.pipeline.pipeline import Pipeline
 from connector.runtime.assembly import (
@@ -33,15 +34,16 @@ from connector.runtime.assembly import (
 from connector.runtime.carrying import Carrying
 from connector.runtime.client import open_clients
 from connector.runtime.integrations import IntegrationParts
+from connector.runtime.ledger import read_freshness
 from connector.runtime.loss_watch import LossWatch
 from connector.runtime.rebirths import RebirthRequester
 from connector.runtime.remembering import Remembering
-from connector.runtime.state_dir import (
-    lock_state_dir,
-)
+from connector.runtime.silence import Silence
+from connector.runtime.state_dir import SILENT_NOTE, lock_state_dir
 from connector.runtime.supervision import Supervision
 from connector.runtime.tag_lists import TagWatch
 from connector.sources.source import PublishingSource, Source
+from connector.state.state import SignalStatus, read_note
 from connector.threads.watched import Threaded, WatchedThread
 
 _FINISH_SECONDS: Final = 5.0
@@ -87,12 +89,18 @@ class Connector:
         """Name of a gauge of a source or of its Sparkplug nodes → help text for the metrics page."""
         for section in config.sources:
             self.metric_help.update(section.metric_help)
+        self.silence = None
+        """The watched signals; None if no rule has `expect_every`."""
+        if config.mapping.expects_signals and make_source is None:
+            self.silence = Silence(self._notices, lambda text: self.state.add_note(SILENT_NOTE, time.time(), text))
         self.carrying = Carrying(
             () if make_source else config.sources,
             self._notices,
             judges_rules=config.workers == 1,
             our_clock=lambda: self.client.clock_offset,
             clock_warning=config.mapping.clock_warning,
+            silence=self.silence,
+            looked=lambda: self.remembering.kept_fresh(self.pipeline.delays.accounts()),
         )
         with ExitStack() as opened, ExitStack() as opened_sources:
             opened.callback(lock_state_dir(config.state_dir).close)
@@ -127,7 +135,11 @@ class Connector:
                 self._notices,
                 lambda: self.client.clock_offset,
             )
-            self.pipeline = self._pipeline(sources, sources_in_all or len(sources), state_file)
+            objectives = {} if make_source else {one.name: one.freshness for one in config.sources if one.freshness}
+            delays = Delays([source.name for source in sources], objectives, read_freshness(state_file))
+            self.pipeline = self._pipeline(sources, sources_in_all or len(sources), state_file, delays)
+            if self.silence is not None:
+                self._watch_signals(self.silence, state_file)
             self._opened_sources = sources
             self.losses = LossWatch(sources, config.observe.loss_warning)
             self.tags = TagWatch(
@@ -141,7 +153,7 @@ class Connector:
             opened_sources.pop_all()  # from here on the pipeline closes the sources
             self._opened = opened.pop_all()
 
-    def _pipeline(self, sources: list[Source], sources_in_all: int, state_file: Path) -> Pipeline:
+    def _pipeline(self, sources: list[Source], sources_in_all: int, state_file: Path, delays: Delays) -> Pipeline:
         delivery = self._config.delivery
         elsewhere = [0.0] * (sources_in_all - len(sources))
         state = self.state
@@ -175,7 +187,20 @@ class Connector:
             share=lambda shares: effective_share(delivery.share, [*shares, *elsewhere]),
             notices=self._notices,
             saw=self.carrying.saw,
+            saw_signals=None if self.silence is None else self.silence.saw,
+            forgot=None if self.silence is None else self.silence.forget,
+            delays=delays,
         )
+
+    def _watch_signals(self, silence: Silence, state_file: Path) -> None:
+        """Watch the signals of earlier runs from now on, and new ones from their first sample on."""
+        note = read_note(state_file, SILENT_NOTE)
+        silence.begin(self._mapper.rules, note.text if note else "")
+        held = {one for one, status in self.state.signal_statuses().items() if status is SignalStatus.HELD}
+        claims = {one: origin for one, origin in self.state.claims().items() if one not in held}
+        for found in self._mapper.expected(claims):
+            silence.recall(*found)
+        self._mapper.watch_signals(silence.expect, silence.left_out)
 
     def _threads(self) -> Iterator[WatchedThread]:
         """Yields the threads that must work as long as the connector runs."""

@@ -12,6 +12,7 @@ so are the ledgers of several configurations (replicas). Together, the ranges of
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -20,6 +21,7 @@ from typing import Final
 from connector.config.model import Config
 from connector.delivery.load import PackingAccount
 from connector.ledger.account import Counts, SettledRange
+from connector.ledger.delays import Freshness
 from connector.ledger.journal_row import JournalRow
 from connector.ledger.ledger_lines import OTHER_TOPICS, line_of
 from connector.ledger.statement import read_statement
@@ -28,7 +30,8 @@ from connector.mapping.time.times import format_time
 from connector.pipeline.by_integration import LINE_MARK, ByIntegration
 from connector.records import of_integration
 from connector.runtime.assembly import mapper_with
-from connector.runtime.state_dir import WORKER_FOLDERS, packing_note
+from connector.runtime.state_dir import FRESHNESS_NOTE, WORKER_FOLDERS, packing_note
+from connector.sources.loss import readable_duration
 from connector.state.state import OverwrittenInput, read_memory, read_note, read_overwritten
 from connector.terminal.text import shown
 
@@ -126,6 +129,8 @@ class Ledger:
     """For each process: the time of the report in seconds since the epoch, and the packing account since its start."""
     overwritten: dict[str, OverwrittenInput] = field(default_factory=dict)
     """Input ID → account of its values that later values of the same time replaced; for the newest inputs only."""
+    freshness: dict[str, Freshness] = field(default_factory=dict)
+    """Source with an objective for freshness → its account, some seconds old."""
     known: set[str] = field(default_factory=set)
     """The names of all integrations, if there are several."""
 
@@ -184,6 +189,7 @@ class Ledger:
             "samples": asdict(total.samples),
             **({"integrations": {name: asdict(one) for name, one in self.integrations.items()}} if self.known else {}),
             "sources": {name: asdict(source) for name, source in self.sources.items()},
+            "freshness": {name: {**asdict(one), "share": one.share} for name, one in self.freshness.items()},
             "packing": [
                 {
                     "at": format_time(round(at * 1e6)),
@@ -242,6 +248,8 @@ def _read(configs: Sequence[Config], all_members: bool, *, mapped: bool) -> Ledg
                 ledger.packing.extend(_packing(folder / "state.sqlite", integration))
             for name, found in read_overwritten(folder / "state.sqlite").items():
                 ledger.overwritten[name] = _joined(ledger.overwritten.get(name, found._replace(values=0)), found)
+            for name, account in read_freshness(folder / "state.sqlite").items():
+                _add_freshness(ledger.freshness, name, account)
             for section in config.sources:
                 path = folder / f"{section.name}.sqlite"
                 source = ledger.sources.setdefault(section.name, SourceLedger())
@@ -254,6 +262,23 @@ def _read(configs: Sequence[Config], all_members: bool, *, mapped: bool) -> Ledg
         source.partitions = _by_partition(settled)
         _find_problems(source, all_members)
     return ledger
+
+
+def read_freshness(state_file: Path) -> dict[str, Freshness]:
+    """Returns source → its account of freshness in a state file; empty without any. Raises sqlite3.Error."""
+    note = read_note(state_file, FRESHNESS_NOTE)
+    return {} if note is None else {name: Freshness(**found) for name, found in json.loads(note.text).items()}
+
+
+def _add_freshness(accounts: dict[str, Freshness], source: str, found: Freshness) -> None:
+    """Add the account of one process; accounts of other objectives cannot be added: the largest one stays."""
+    known = accounts.setdefault(source, found)
+    if known is found:
+        return
+    if known.objective == found.objective:
+        accounts[source] = Freshness(found.objective, known.kept + found.kept, known.missed + found.missed)
+    elif found.kept + found.missed > known.kept + known.missed:
+        accounts[source] = found
 
 
 def _packing(path: Path, integration: str) -> Iterator[tuple[float, PackingAccount]]:
@@ -404,6 +429,7 @@ def as_table(ledger: Ledger) -> str:
     for name, account in sorted(ledger.integrations.items()):
         counts = ", ".join(f"{n} {key.replace('_', '-')}" for key, n in asdict(account.samples).items())
         lines.append(f"integration {shown(name)}: {account.messages.received} messages; samples: {counts}")
+    lines.extend(_freshness_line(name, one) for name, one in sorted(ledger.freshness.items()))
     most = sorted(ledger.overwritten.items(), key=lambda item: -item[1].values)
     for name, overwritten in most[:_SHOWN_INPUTS]:
         lines.append(
@@ -415,6 +441,14 @@ def as_table(ledger: Ledger) -> str:
     lines.extend(_packing_line(at, account) for at, account in ledger.packing)
     lines.append("The ledger balances." if ledger.balanced else "THE LEDGER DOES NOT BALANCE.")
     return "\n".join(lines)
+
+
+def _freshness_line(source: str, found: Freshness) -> str:
+    share = "" if found.share is None else f"{math.floor(found.share * 1e6) / 1e4:g} % of "
+    return (
+        f"freshness of {source}: {share}{found.kept + found.missed:,} samples were stored within "
+        f"{readable_duration(found.objective)} of their time, {found.missed:,} were not"
+    )
 
 
 def _packing_line(at: float, packing: PackingAccount) -> str:

@@ -15,6 +15,7 @@ import structlog
 
 from connector.delivery.load import PackingAccount
 from connector.formats.sparkplug.nodes import TimelineChange
+from connector.ledger.delays import Freshness
 from connector.mapping.observations import Observation
 from connector.mapping.signals.descriptions import Described
 from connector.mapping.signals.input_ids import Collision, Origin, Rename
@@ -28,7 +29,7 @@ from connector.pipeline.discoveries import Overwritten
 from connector.pipeline.notices import Notices
 from connector.records import Part, SignalMetadata, of_integration
 from connector.runtime.rebirths import RebirthRequester
-from connector.runtime.state_dir import SHARED_TOPICS_NOTE, packing_note
+from connector.runtime.state_dir import FRESHNESS_NOTE, SHARED_TOPICS_NOTE, packing_note
 from connector.state.state import State
 from connector.threads.watched import moves
 
@@ -81,6 +82,8 @@ class Remembering:
         self._abort = abort
         self._notices = notices
         self._our_clock = our_clock
+        self._fresh: Mapping[str, Freshness] = {}
+        """The accounts of freshness in the state file."""
         self._overwritten: defaultdict[str, Overwritten] = defaultdict(lambda: Overwritten("", 0))
 
     # -- written before the method returns --------------------------------------------------------
@@ -244,6 +247,19 @@ class Remembering:
             _log.debug("overwritten_not_noted", reason=str(error))
         else:
             self._overwritten.clear()
+
+    def kept_fresh(self, accounts: Mapping[str, Freshness]) -> None:
+        """Write the accounts of freshness to the state file if they have changed, for the command `ledger` and the next
+        start."""
+        if accounts == self._fresh:
+            return
+        text = json.dumps({source: asdict(account) for source, account in accounts.items()})
+        try:
+            self._state.add_note(FRESHNESS_NOTE, time.time(), text)
+        except sqlite3.Error as error:
+            _log.debug("freshness_not_noted", reason=str(error))
+        else:
+            self._fresh = accounts
 
     def packed(self, account: PackingAccount) -> None:
         """Write the packing account to the state file, because the command `ledger` reads only files."""

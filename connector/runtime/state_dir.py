@@ -16,6 +16,10 @@ from connector.state.files import open_private
 
 SHARED_TOPICS_NOTE: Final = "shared_topics"
 """Key, in the state file, of the topics that several things share."""
+FRESHNESS_NOTE: Final = "freshness"
+"""Key, in the state file, of the accounts of freshness."""
+SILENT_NOTE: Final = "silent"
+"""Key, in the state file, of the silent signals."""
 WORKER_FOLDERS: Final = "worker-*"
 """Pattern of the folders in state_dir in which the second and further workers keep their state."""
 BACKFILL_FOLDERS: Final = "backfill/*"

@@ -68,6 +68,14 @@ class SourceSection(Section):
         examples=["15m"],
     )
 
+    freshness: Seconds | None = Field(
+        default=None,
+        gt=0,
+        description="An objective: the longest time from the time of a sample until Clarify has stored the sample. The "
+        "ledger and the metrics have the share of the samples that kept it.",
+        examples=["60s"],
+    )
+
     @field_validator("expect_every")
     @classmethod
     def _never(cls, seconds: float | None) -> float | None:

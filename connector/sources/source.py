@@ -12,6 +12,7 @@ from typing import Protocol, runtime_checkable
 
 from connector import ConnectorError
 from connector.ledger.account import Commit
+from connector.ledger.delays import Histogram
 from connector.records import Chunk, Record
 from connector.sources.loss import Horizon
 from connector.sources.subscriptions import Subscription
@@ -156,6 +157,11 @@ class Source(Protocol):
     def gauges(self) -> dict[str, float]:
         """Name of a metric → its value; the default is empty. `SourceSection.metric_help` has the help texts."""
         return {}
+
+    def durable_delays(self) -> Histogram | None:
+        """The times from the arrival of the messages until they were durable; the default None is for a log outside the
+        process, where they were durable before."""
+        return None
 
     def unread(self) -> int:
         """Number of messages that were received and not polled yet; the default 0 is for a log outside the process."""

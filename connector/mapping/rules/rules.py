@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Final, Literal, Protocol
 
 from connector.formats.format import Format
 from connector.formats.sparkplug.rule import SparkplugRule
@@ -49,6 +49,8 @@ RECORD_TIMES = (ARRIVAL_TIME, CREATE_TIME, APPEND_TIME, RECEIVED_TIME)
 FIELD_TIME = "field"
 HEADER_TIME = "header"
 COMPOSED_TIME = "composed"
+LEARNED: Final = "learned"
+"""The `expect_every` of a rule whose signals teach how often they come."""
 DEFAULT_INPUT = "{topic}:{path}"
 """The default template of input IDs; for a value without a path, the input ID is only `{topic}`."""
 ITEM_INPUT = "{topic}:{item}.{path}"
@@ -198,6 +200,8 @@ class Rule:
     """The template of the device whose clock is measured; None: each topic is a device."""
     quality: Quality | None = None
     thinning: Thinning | None = None
+    expect_every: float | Literal["learned"] | None = None
+    """The longest time between two samples of a signal, in seconds; None: silence of a signal is not noticed."""
     align: Grid | None = None
     """The grid for the times of the samples; None if times stay as they are."""
     shared_inputs: bool = False

@@ -30,6 +30,7 @@ from connector.mapping.rules.rules import (
     AUTO_TIME,
     DEFAULT_INPUT,
     ITEM_INPUT,
+    LEARNED,
     RECORD_TIMES,
 )
 from connector.mapping.rules.signal_fields import FieldSection, LabelKey, SignalFields
@@ -41,6 +42,8 @@ from connector.settings import Seconds, Section, number_as_text, seconds
 
 _BIT: Final = r"^\d{1,2}(-\d{1,2})?$"
 _MOST_BITS: Final = 64
+_LEAST_EVERY: Final = 1.0
+"""The least `expect_every`, in seconds: a look at the signals should cost little."""
 
 
 def _pattern(text: str) -> str:
@@ -57,6 +60,15 @@ def _time(value: object) -> object:
     if not isinstance(value, str):
         return value
     return {"take": value} if value in (AUTO_TIME, *RECORD_TIMES) else {"field": value}
+
+
+def _every(value: object) -> object:
+    if value in (None, LEARNED):
+        return value
+    every = float(str(seconds(value)))
+    if 0 < every < _LEAST_EVERY:
+        raise ValueError(f"the least time is {_LEAST_EVERY:g}s")
+    return every or None
 
 
 def _list(value: object) -> object:
@@ -546,6 +558,16 @@ class RuleSection(SignalFields):
         description="Template of the text by which messages of a rule with `describes` mean the signals of this rule. "
         "Default: the default input ID (see `input`), also where `input` is set.",
         examples=["{payload.publisher}/{item}"],
+    )
+    expect_every: Annotated[
+        float | Literal["learned"] | None,
+        BeforeValidator(_every, json_schema_input_type=Seconds | Literal["learned"] | None),
+    ] = Field(
+        default=None,
+        description="The longest time without a sample of a signal of this rule, at least 1s. A signal that is silent "
+        "for longer is in the notice `signals_silent`, in the metrics and on the page `/silent`. `learned`: three "
+        "times the longest pause of the signal so far, at least 30s. Default: silence of a signal is not noticed.",
+        examples=["5m", "learned"],
     )
     shared_inputs: bool = Field(
         default=False,

@@ -98,6 +98,11 @@ def _before_hash(clean: str) -> str:
     return clean[: INPUT_ID_LENGTH - _HASH_LENGTH - 1] + "-"
 
 
+def is_given(input_id: str, wanted: str) -> bool:
+    """Whether an origin that wants the ID `wanted` uses `input_id`: the ID itself, or what it gets in a collision."""
+    return input_id == wanted or input_id[:-_HASH_LENGTH] == _before_hash(wanted)
+
+
 class InputIds:
     """The owners of input IDs. `claims` comes from earlier runs: input ID → its origin.
 
@@ -161,11 +166,8 @@ class InputIds:
         return claimed
 
     def _still_owns(self, owner: Origin, input_id: str) -> bool:
-        """Whether the owner uses this ID today: the owner wants it, or has got it in a collision."""
-        return any(
-            input_id == wanted or input_id[:-_HASH_LENGTH] == _before_hash(wanted)
-            for wanted in self._wanted_today(owner)
-        )
+        """Whether the owner uses this ID today."""
+        return any(is_given(input_id, wanted) for wanted in self._wanted_today(owner))
 
     def _has_room(self, origin: Origin) -> bool:
         most = self._most

@@ -12,9 +12,10 @@ import orjson
 
 from connector.mapping.documents.places import shown
 from connector.mapping.plans import FOUND, Plan, signal_metadata, value_of, value_rule, variables, wanted_id
+from connector.mapping.rules.rules import Rule
 from connector.mapping.rules.templates import KEY
 from connector.mapping.rules.values import ValueRejectedError
-from connector.mapping.signals.input_ids import InputIds, Origin, Unclaimed, legal_id
+from connector.mapping.signals.input_ids import InputIds, Origin, Unclaimed, is_given, legal_id
 from connector.mapping.signals.states import LearnedStates
 from connector.mapping.sparkplug import SparkplugPlan
 from connector.mapping.thinning.thinning import Thinner
@@ -67,6 +68,8 @@ class Naming:
 
         The caller empties the list.
         """
+        self.expects: Callable[[str, str, Rule], None] | None = None
+        """Called with (input ID, source, rule) for each signal of a rule with `expect_every`; None: nobody waits."""
 
     def new_id(self, plan: Plan, path: str) -> str | None:
         """Returns the input ID of a new path of a plan; None if the rule leaves the path out.
@@ -92,6 +95,8 @@ class Naming:
             plan.conversions[path] = conversion
         if type(input_id) is Unclaimed:  # no sample of this signal is sent, and nothing about it is remembered
             return input_id
+        if rule.expect_every is not None and self.expects is not None:
+            self.expects(input_id, plan.source, rule)
         if tags is not None:
             tags.note(plan, path, value, input_id)
         thinning = value.thinning or rule.thinning
@@ -188,16 +193,29 @@ class Naming:
         ((given, (metadata, *_)),) = found.items()
         return Recalled(given, metadata)
 
+    def expected(self, claims: Mapping[str, Origin]) -> Iterator[tuple[str, str, Rule]]:
+        """Yields (input ID, source, rule) for each signal of an earlier run that a rule of today expects."""
+        for claimed, origin in claims.items():
+            for plan in self.plans_today(origin):
+                if plan.rule.expect_every is None:
+                    continue
+                wanted = self._wanted_by(plan, origin)
+                if wanted is not None and is_given(claimed, wanted):
+                    yield claimed, origin.source, plan.rule
+                    break
+
     def _wanted_today(self, origin: Origin) -> set[str]:
-        """Returns the input IDs that an origin wants; empty if the origin is not mapped any more."""
-        found = set()
-        for plan in self.plans_today(origin):
-            value = value_rule(plan.rule, origin.path)
-            to = plan.rule.to
-            integration = "" if to is None else self._integrations.get(to.render(plan.variables))
-            if value is not None and integration is not None:
-                found.add(at_integration(integration, legal_id(wanted_id(plan, value, origin.path))))
-        return found
+        """Returns the input IDs that an origin wants today; empty if the origin is not mapped any more."""
+        found = (self._wanted_by(plan, origin) for plan in self.plans_today(origin))
+        return {wanted for wanted in found if wanted is not None}
+
+    def _wanted_by(self, plan: Plan, origin: Origin) -> str | None:
+        """Returns the input ID that an origin wants by the rule of this plan; None if the rule does not map it."""
+        value, to = value_rule(plan.rule, origin.path), plan.rule.to
+        integration = "" if to is None else self._integrations.get(to.render(plan.variables))
+        if value is None or integration is None:
+            return None
+        return at_integration(integration, legal_id(wanted_id(plan, value, origin.path)))
 
     def plans_today(self, origin: Origin, unknown: str = "") -> Iterator[Plan]:
         """Yields a plan for each rule of today that may take the messages of an origin.

@@ -7,7 +7,7 @@ first value passes. A value that is older than the last passed value also passes
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -48,6 +48,8 @@ class Thinner:
         """Input ID → its thinning, for the signals with thinning."""
         self.windows = False
         """Whether any signal is down-sampled."""
+        self.left_out: Callable[[str], None] | None = None
+        """Called with the input ID of each value that is left out, so that its signal does not count as silent."""
         self._last: dict[str, tuple[str, int, float]] = {}
 
     def add(self, input_id: str, thinning: Thinning) -> None:
@@ -63,6 +65,8 @@ class Thinner:
             thinning = how.get(sample[0])
             if thinning is None or not thinning.filters or self._passes(thinning, source, sample):
                 kept.append(sample)
+            elif self.left_out is not None:
+                self.left_out(sample[0])
         return kept
 
     def forget(self, source: str) -> None:

@@ -40,8 +40,8 @@ class JournalReader:
         self._partition = f"journal-{file.incarnation}"
         self._changed = threading.Condition()
         """Protects the tail, `_end`, `_closing` and `_woken`."""
-        self._tail: deque[tuple[JournalRow, int]] = deque()
-        """Rows that were written and not read yet, each with its size in memory."""
+        self._tail: deque[tuple[JournalRow, int, int]] = deque()
+        """Rows that were written and not read yet, each with its size in memory and the time of its write in µs."""
         self._tail_bytes = 0
         self._next = file.settled_to + 1
         """The next position to read. Only `poll` changes it."""
@@ -56,14 +56,14 @@ class JournalReader:
         """Number of messages that were written and not read yet."""
         return self._end - self._next
 
-    def written(self, rows: Iterable[JournalRow], end: int) -> None:
-        """Take over the rows that the writer has written. `end` is the position after the last row."""
+    def written(self, rows: Iterable[JournalRow], end: int, durable_us: int) -> None:
+        """Take over the rows that the writer has written at `durable_us`. `end` is the position after the last row."""
         sized = [(row, batch_bytes(row.records)) for row in rows]
         with self._changed:
             self._end = end
             for row, size in sized:
                 if self._tail_bytes + size <= _TAIL_BYTES:
-                    self._tail.append((row, size))
+                    self._tail.append((row, size, durable_us))
                     self._tail_bytes += size
             self._changed.notify_all()
 
@@ -95,23 +95,27 @@ class JournalReader:
             if self._next >= self._end:
                 return None
             end = self._end
-            row = self._from_tail()
+            row, durable_us = self._from_tail()
         if row is None:
             row = self._from_file(end, timeout)
+            durable_us = 0
             if row is None:
                 return None
         self._next = row.last + 1
-        return Chunk(self._source, self._partition, range(row.first, row.last + 1), row.records)
+        return Chunk(self._source, self._partition, range(row.first, row.last + 1), row.records, durable_us)
 
-    def _from_tail(self) -> JournalRow | None:
-        """Returns the next row if it is in memory, else None. Rows that were read from the file leave the tail."""
+    def _from_tail(self) -> tuple[JournalRow | None, int]:
+        """Returns the next row, and the time of its write in µs, if the row is in memory; else (None, 0).
+
+        Rows that were read from the file leave the tail.
+        """
         tail = self._tail
         while tail and tail[0][0].first <= self._next:
-            row, size = tail.popleft()
+            row, size, durable_us = tail.popleft()
             self._tail_bytes -= size
             if row.first == self._next:
-                return row
-        return None
+                return row, durable_us
+        return None, 0
 
     def _from_file(self, end: int, timeout: float) -> JournalRow | None:
         """Returns the next row before position `end`; None if there is no row, or if the row cannot be read now."""

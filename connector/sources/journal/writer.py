@@ -12,11 +12,13 @@ to the disk. New messages are written only when the reserve could be taken again
 from __future__ import annotations
 
 import sqlite3
+import time
 from typing import Final
 
 import structlog
 
 from connector.ledger.account import Commit
+from connector.ledger.delays import Histogram
 from connector.ledger.journal_row import JournalRow
 from connector.ledger.progress import MAX_CHUNK
 from connector.ledger.source_file import SourceFile
@@ -58,6 +60,8 @@ class JournalWriter:
         self._retry_seconds = retry_seconds
         self.trouble: str | None = None
         """The reason why the file cannot be written at present; None if it can be written."""
+        self.delays = Histogram()
+        """The times from the arrival of the messages until they were durable."""
         self.thread = WatchedThread(f"journal-{source}", source, self._run)
 
     def start(self) -> None:
@@ -94,10 +98,13 @@ class JournalWriter:
             rows = self._write(_rows(taken.batches), taken.commits)
             if rows is None:
                 return
+            now_us = time.time_ns() // 1000
             for batch in taken.batches:
                 batch.durable()
+                if batch.records:  # which have arrived together
+                    self.delays.add(now_us - batch.records[0].time_us, len(batch.records))
             self._buffer.file_changed(taken.bytes)
-            self._reader.written(rows, self._file.next_position)
+            self._reader.written(rows, self._file.next_position, now_us)
 
     def _write(self, rows: list[list[Record]], commits: list[Commit]) -> list[JournalRow] | None:
         """Write until the write succeeds; returns the rows with their positions.

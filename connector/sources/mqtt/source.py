@@ -16,6 +16,7 @@ import structlog
 
 from connector.brokers.mqtt import REMEDIES
 from connector.ledger.account import Commit
+from connector.ledger.delays import Histogram
 from connector.ledger.source_file import SourceFile
 from connector.records import Chunk
 from connector.sources.journal.disk import DiskJournal
@@ -226,6 +227,10 @@ class MqttSource(Source):
             "mqtt_protocol_errors_total": self._protocol_errors,
             **self._journal.gauges(),
         }
+
+    def durable_delays(self) -> Histogram | None:
+        """The times until the messages were in the journal; None for a journal in memory."""
+        return self._journal.delays if isinstance(self._journal, DiskJournal) else None
 
     def unread(self) -> int:
         """The number of unread messages in the journal."""

@@ -37,7 +37,7 @@ TOPICS = 100_000
 MAPPING = """
 mapping:
   rules:
-    - {topic: "plant/{line}/{machine}", input: "{line}.{machine}.{field}"}
+    - {topic: "plant/{line}/{machine}", input: "{line}.{machine}.{field}", expect_every: 1s}
     - {topic: "#"}
 signals: {max: 200000}
 delivery: {max_delay: 200ms, requests_per_second: 20}
@@ -293,6 +293,7 @@ def test_a_wrong_token_is_said_and_the_right_one_stays_in_memory(plant: Plant, o
 def test_what_comes_in_waits_and_leaves(browser: Browser) -> None:
     see(browser, "document.querySelectorAll('.source').length === 1", "the source is shown")
     assert "Source plant" in browser.text("#sources h2")
+    assert "measured to stored: mostly" in browser.text("#sources")
     assert "Clarify takes samples" in browser.text("#integrations")
     assert browser.text("#verdict-text") == "Data flows; a person should look"
     assert "the first dead letter" in browser.text("#notices")
@@ -353,6 +354,12 @@ def test_hostile_topics_payloads_and_ids_are_text(browser: Browser) -> None:
 def test_silent_signals_and_a_search(browser: Browser) -> None:
     browser.run("location.hash = '#signals'")
     see(browser, "document.querySelectorAll('.signal').length > 50", "the silent ones")
+    see(
+        browser,
+        "document.getElementById('signals').textContent.includes('Silent: 4 of 4 watched')",
+        "those that stopped",
+    )
+    assert "silent since" in browser.text("#signals .signal")
     assert "100\u202f000 signals of earlier runs" in browser.text("#signals")
     browser.type("#signal-text", "press oil l1")
     see(browser, "document.querySelectorAll('.signal').length === 1", "one signal is found")

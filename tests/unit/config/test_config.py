@@ -222,7 +222,7 @@ MISTAKES = [
         GOOD + "    zzz: 1\n",
         7,
         "sources[0].zzz",
-        "known here: broker_queue, client_id, expect_every, journal, keepalive",
+        "known here: broker_queue, client_id, expect_every, freshness, journal, keepalive",
     ),
     (GOOD + RULE + "      values:\n        a: {nmae: x}\n", 11, "mapping.rules[0].values.a.nmae", "did you mean name?"),
     (GOOD.replace('    topics: ["plant/#"]\n', ""), 4, "sources[0].topics", "is required but missing"),

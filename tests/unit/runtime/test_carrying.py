@@ -49,7 +49,7 @@ class Watched:
             requests=0,
             reasons=Counter(),
             filtered=Counter(),
-            clarify_trouble=lambda _: None,
+            pause=lambda _: None,
         )
         self.mapper = Mapper(
             [compile_rule(RuleSection.model_validate(rule), number=n) for n, rule in enumerate(rules or [])]
@@ -110,9 +110,9 @@ def test_the_time_begins_again_after_an_outage_of_the_broker_or_of_clarify() -> 
         assert watched.after(901) == [], "it was heard"
         watched.source.trouble = "connecting" if where == "broker" else ""
         trouble = "503" if where == "Clarify" else None
-        watched.status.clarify_trouble = lambda _, trouble=trouble: trouble
+        watched.status.pause = lambda _, trouble=trouble: trouble
         assert watched.after(100_000) == [], where
-        watched.source.trouble, watched.status.clarify_trouble = "", lambda _: None
+        watched.source.trouble, watched.status.pause = "", lambda _: None
         assert watched.after(5) == [], where
         assert watched.after(899) == [], where
     (said,) = watched.after(2)

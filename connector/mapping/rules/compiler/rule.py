@@ -124,6 +124,7 @@ def compile_rule(
         device=templates.of("device", section.device),
         quality=quality_of(section.quality),
         thinning=thinning_of(section.thin),
+        expect_every=section.expect_every,
         align=grid_of(section.align),
         shared_inputs=section.shared_inputs,
         drops_text=section.text == "drop",

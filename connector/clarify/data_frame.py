@@ -54,6 +54,8 @@ class DataFrame:
     and `series` may be changed in place, or set. A change that breaks a rule raises ArgumentError when the frame is
     used.
 
+    The class is long because it has a way from and into each form of the data: dict, JSON, pandas and Clarify's own.
+
     >>> frame = DataFrame(times=["2026-05-01T06:00:00Z"], series={"boiler/pressure": [4.1]})
     """
 

@@ -68,7 +68,10 @@ class _SilentError(SchemaUnavailableError):
 
 
 class SchemaRegistry:
-    """The client of a schema registry. Safe for threads; only one thread asks the registry at a time."""
+    """The client of a schema registry. Safe for threads; only one thread asks the registry at a time.
+
+    The class is long because each question (schema, subject, reference) has its own way to be asked, kept and refused.
+    """
 
     def __init__(
         self,

@@ -25,17 +25,11 @@ MEASURED_TO_RECEIVED: Final = "measured_to_received"
 RECEIVED_TO_DURABLE: Final = "received_to_durable"
 DURABLE_TO_INSERTED: Final = "durable_to_inserted"
 MEASURED_TO_INSERTED: Final = "measured_to_inserted"
-_RECORDS: Final = 256
+_RECORDS: Final = 64
 """The most records of a chunk whose delays are counted one by one."""
 
 Origins = Callable[[Iterable[int]], list[tuple[str, int]]]
 """Tokens → (source, time in µs at which the record was durable) for each; the source is empty if it is unknown."""
-
-
-def received_us(chunk: Chunk, index: int) -> int:
-    """Returns the time at which the connector received a record of a chunk, in µs."""
-    record = chunk.records[index]
-    return record.received_us or record.time_us
 
 
 class Delays:
@@ -81,22 +75,26 @@ class Delays:
 
     def took_in(self, chunk: Chunk, parts: Sequence[Part]) -> None:
         """Note the samples of a chunk."""
-        histogram = self.histograms[chunk.source][MEASURED_TO_RECEIVED]
+        histogram, records = self.histograms[chunk.source][MEASURED_TO_RECEIVED], chunk.records
         single = step_for(len(parts), _RECORDS)
+        alike: defaultdict[int, list[int]] = defaultdict(list)
         for index, part in parts if single == 1 else parts[::single]:
             if type(part) is Rows:
-                rows = len(part.times)
-                step = step_for(rows, _RECORDS)
-                picked = zip(part.indexes[::step], part.times[::step], strict=True)
-                delays = [received_us(chunk, i) - time_us for i, time_us in picked]
-                histogram.add_picked(delays, rows, step, single * len(part.inputs))
+                step = step_for(len(part.times), _RECORDS)
+                delays = [
+                    ((record := records[i]).received_us or record.time_us) - time_us
+                    for i, time_us in zip(part.indexes[::step], part.times[::step], strict=True)
+                ]
+                histogram.add_picked(delays, len(part.times), step, single * len(part.inputs))
             elif samples := part.samples:
-                received, n = received_us(chunk, index), len(samples)
+                received, step = records[index].received_us or records[index].time_us, step_for(len(samples), _RECORDS)
                 if samples[0][1] == samples[-1][1]:
-                    histogram.add(received - samples[0][1], single * n)
+                    alike[len(samples)].append(received - samples[0][1])
                 else:
-                    step = step_for(n, _RECORDS)
-                    histogram.add_picked([received - one[1] for one in samples[::step]], n, step, single)
+                    delays = [received - time_us for _, time_us, _ in samples[::step]]
+                    histogram.add_picked(delays, len(samples), step, single)
+        for n, delays in alike.items():
+            histogram.add_picked(delays, len(delays), 1, single * n)
 
     def inserted(self, frame: Frame, origins: Origins) -> None:
         """Note a frame that Clarify has stored now. To be called before its samples are settled."""
@@ -113,11 +111,12 @@ class Delays:
             chunks = [token >> INDEX_BITS if token >= 0 else token for token in picked]
             first = dict(zip(chunks, picked, strict=True))
             origin = dict(zip(first, origins(first.values()), strict=True))
-            for source in {source for source, _ in origin.values()} & self.histograms.keys():
-                own = [origin[chunk][0] == source for chunk in chunks] if len(origin) > 1 else [True]
-                if all(own):
+            sources = {source for source, _ in origin.values()}
+            for source in sources & self.histograms.keys():
+                if len(sources) == 1:
                     self._note_stored(source, now_us, delays, chunks, origin, rows, step, width)
                 else:
+                    own = [origin[chunk][0] == source for chunk in chunks]
                     some = list(compress(delays, own)), list(compress(chunks, own))
                     self._note_stored(source, now_us, *some, origin, step * sum(own), step, width)
         if self.freshness:

@@ -45,12 +45,6 @@ class LastValues:
         self.full = False
         """Whether there were more signals than are kept."""
 
-    def __len__(self) -> int:
-        return len(self._places)
-
-    def __contains__(self, input_id: str) -> bool:
-        return input_id in self._places
-
     def note(self, tables: Iterable[Table]) -> None:
         """Note the last values of tables that are forgotten."""
         places, times, values = self._places, self._times, self._values

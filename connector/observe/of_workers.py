@@ -140,7 +140,7 @@ def serve_together(config: Config, port_files: Sequence[Path]) -> ObserveServer 
             "/readyz": ready,
             "/metrics": metrics,
             "/ledger": ledger_page(config),
-            PATH: status_page(),
+            PATH: status_page(config),
         },
         KEEP,
         {

@@ -44,7 +44,7 @@ def serve(config: Config, connector: Connector) -> ObserveServer | None:
             "/readyz": ready,
             "/metrics": metrics,
             "/ledger": ledger_page(config),
-            PATH: status_page(),
+            PATH: status_page(config),
         },
         KEEP,
         {

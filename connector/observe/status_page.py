@@ -25,9 +25,11 @@ if TYPE_CHECKING:
 PATH: Final = "/"
 
 
-def status_page() -> Page:
-    """Returns the function that makes the page; the file is read once."""
+def status_page(config: Config) -> Page:
+    """Returns the function that makes the page; the file is read once. The page says whether a token is needed."""
     html = files("connector.observe").joinpath("status.html").read_text("utf-8")
+    if config.observe.token is not None:
+        html = html.replace('data-token="no"', 'data-token="yes"', 1)
     headers: Headers = (
         ("Content-Security-Policy", _content_policy(html)),
         ("Referrer-Policy", "no-referrer"),

@@ -222,10 +222,10 @@ def one_browser(coming_browser: Future[Browser]) -> Browser:
 def browser(plant: Plant, one_browser: Browser) -> Iterator[Browser]:
     """The browser with the page and the token, which must not have complained at the end."""
     one_browser.open("about:blank")
+    one_browser.console()
     one_browser.resize(1280, 800)
     one_browser.open(plant.url)
     see(one_browser, "!document.getElementById('login').hidden", "the page asks for the token")
-    one_browser.console()  # the browser itself reports the answer 401
     one_browser.type("#token", plant.token + ENTER)
     see(one_browser, "document.getElementById('live').textContent === 'live'", "the page is live")
     yield one_browser
@@ -287,7 +287,6 @@ def test_a_wrong_token_is_said_and_the_right_one_stays_in_memory(plant: Plant, o
     one_browser.open("about:blank")
     one_browser.open(plant.url)
     see(one_browser, "!document.getElementById('login').hidden", "a new page asks again")
-    one_browser.console()
 
 
 def test_what_comes_in_waits_and_leaves(browser: Browser) -> None:

@@ -36,6 +36,7 @@ WITH_KAFKA: Final = (
         "tests/integration/runtime/test_workers.py",
         "tests/integration/runtime/test_backfill.py",
         "tests/integration/tools/test_kafka_broker.py",
+        "tests/integration/observe/otlp/test_to_a_collector.py",
         f"{_KAFKA}/test_errors.py",
         "tests/integration/commands/doctor/test_doctor.py",
     ),

@@ -55,6 +55,8 @@ def check(config: Path, network: bool) -> None:
     _check_files("dead_letters", loaded.dead_letters.files)
     for warning in loaded.dead_letters.warnings:
         say(f"warning: dead_letters: {warning}")
+    if loaded.observe.otlp is not None:
+        loaded.observe.otlp.need_library()
     _check_files("observe", loaded.observe.files)
     for warning in loaded.observe.warnings:
         say(f"warning: observe: {warning}")

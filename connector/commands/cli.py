@@ -42,7 +42,9 @@ _COMMANDS: Final = {
     "silent": "connector.commands.silent:silent",
     "signals": "connector.commands.clarify.resources:signals",
     "tags": "connector.commands.try_out.tags:tags",
+    "tap": "connector.commands.live.tap:tap",
     "test": "connector.commands.try_out.run_tests:test",
+    "top": "connector.commands.live.top:top",
 }
 """Command → module of the command. Only the named command is imported: `health` runs every 30 s and must be quick."""
 

@@ -22,7 +22,8 @@ def exposed_files(file: Path, loaded: Config) -> list[Path]:
 
 
 def _keys(loaded: Config) -> Iterator[Path]:
-    for section in (*loaded.sources, *loaded.schema_registries.values(), loaded.dead_letters):
-        tls = getattr(section, "tls", None)  # a file source has no TLS
+    sections = (*loaded.sources, *loaded.schema_registries.values(), loaded.dead_letters, loaded.observe.otlp)
+    for section in sections:
+        tls = getattr(section, "tls", None)  # a file source has no TLS; there may be no observe.otlp
         if isinstance(tls, TlsSection) and tls.key_file is not None:
             yield tls.key_file

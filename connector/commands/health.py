@@ -16,6 +16,18 @@ if TYPE_CHECKING:
     from connector.config.observe import ObserveSection
 
 
+def pages_in(config: Path) -> ObserveSection | OpenPages:
+    """Return where the pages of this configuration are. Raises `ConfigError`, and `click.ClickException` without."""
+    section: ObserveSection | OpenPages | None = open_pages(config)
+    if section is None:
+        from connector.config.read import load_observe  # noqa: PLC0415 - the library of the sections
+
+        section = load_observe(config)
+    if section.listen is None:
+        raise click.ClickException("observe.listen is null, so no page can be asked; set observe.listen to an address")
+    return section
+
+
 @click.command()
 @CONFIG
 @click.option(
@@ -26,14 +38,7 @@ def health(config: Path, ready: bool) -> None:
 
     The exit status is 1 if only a restart can help.
     """
-    section: ObserveSection | OpenPages | None = open_pages(config)
-    if section is None:
-        from connector.config.read import load_observe  # noqa: PLC0415 - the library of the sections
-
-        section = load_observe(config)
-    if section.listen is None:
-        raise click.ClickException("observe.listen is null, so no page can be asked; set observe.listen to an address")
-    found = ask(section)
+    found = ask(pages_in(config))
     click.echo(found.text)
     if not (found.ready if ready else found.alive):
         sys.exit(1)

@@ -7,6 +7,8 @@ import signal
 import sys
 import threading
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +25,8 @@ from connector.state.files import open_private
 
 if TYPE_CHECKING:
     from connector.config.model import Config
+    from connector.config.otlp import OtlpSection
+    from connector.observe.otlp.telemetry import Telemetry
     from connector.runtime.connector import Connector
 
 _log = structlog.get_logger(__name__)
@@ -40,13 +44,27 @@ def run(config: Path, worker: int | None) -> None:
     signal.signal(signal.SIGHUP, lambda *_: threading.Thread(target=_say_no_reload, daemon=True).start())
     loaded = load_config(config)
     exposed = exposed_files(config, loaded)
-    if loaded.workers > 1 and worker is None:
-        _run_workers(config, loaded, exposed)
-    else:
-        _run(config, loaded, worker, exposed if worker is None else [])
+    supervises = loaded.workers > 1 and worker is None
+    with _telemetry(loaded, "supervisor" if supervises else str(worker or "")) as telemetry:
+        if supervises:
+            _run_workers(config, loaded, exposed, telemetry)
+        else:
+            _run(config, loaded, worker, exposed if worker is None else [], telemetry)
 
 
-def _warn(exposed: Sequence[Path]) -> None:
+def _telemetry(loaded: Config, part: str) -> AbstractContextManager[Telemetry | None]:
+    """Send what `observe.otlp` asks for. Without this section, no library of OTLP is loaded."""
+    section = loaded.observe.otlp
+    if section is None:
+        return nullcontext()
+    section.need_library()
+    load_without_rich("httpx")
+    from connector.observe.otlp.telemetry import running  # noqa: PLC0415 - an extra
+
+    return running(section, loaded.state_dir, part)
+
+
+def _warn(exposed: Sequence[Path], section: OtlpSection | None) -> None:
     for path in exposed:
         _log.warning(
             "secret_readable_by_others",
@@ -54,6 +72,8 @@ def _warn(exposed: Sequence[Path]) -> None:
             effect="every user of this machine can read the secret in the file",
             remedy="chmod 600",
         )
+    for warning in () if section is None else section.warnings:
+        _log.warning("telemetry_settings", warning=f"observe: {warning}")
 
 
 def _say_no_reload() -> None:
@@ -65,13 +85,14 @@ def _say_no_reload() -> None:
     )
 
 
-def _run_workers(file: Path, loaded: Config, exposed: Sequence[Path]) -> None:
+def _run_workers(file: Path, loaded: Config, exposed: Sequence[Path], telemetry: Telemetry | None) -> None:
     """Run a process for each worker, and serve the pages of all workers together."""
     from connector.observe.of_workers import serve_together  # noqa: PLC0415
     from connector.runtime.workers import PORT_FILE, Supervisor, worker_folder  # noqa: PLC0415
 
-    configure_logs(loaded.observe.log_level, loaded.observe.log_format)
-    _warn(exposed)
+    also = None if telemetry is None else telemetry.log
+    configure_logs(loaded.observe.log_level, loaded.observe.log_format, also=also)
+    _warn(exposed, loaded.observe.otlp)
     supervisor = Supervisor(loaded, file)
     ports = [worker_folder(loaded.state_dir, worker.number) / PORT_FILE for worker in supervisor.workers]
     try:
@@ -93,7 +114,9 @@ def _cannot_listen(loaded: Config, error: OSError) -> str:
     return f"observe.listen {loaded.observe.listen} cannot be used ({error.strerror}); choose another port, or null"
 
 
-def _run(config: Path, loaded: Config, worker: int | None, exposed: Sequence[Path]) -> None:
+def _run(
+    config: Path, loaded: Config, worker: int | None, exposed: Sequence[Path], telemetry: Telemetry | None
+) -> None:
     load_without_rich("httpx")
     from connector.observe.pages import serve  # noqa: PLC0415
     from connector.runtime.connector import Connector, calm_collector  # noqa: PLC0415 - only this command needs all
@@ -103,8 +126,9 @@ def _run(config: Path, loaded: Config, worker: int | None, exposed: Sequence[Pat
         from connector.runtime.workers import PORT_FILE, config_for_worker, stop_with_supervisor  # noqa: PLC0415
 
         loaded = config_for_worker(loaded, worker)
-    configure_logs(loaded.observe.log_level, loaded.observe.log_format, worker=worker)
-    _warn(exposed)
+    also = None if telemetry is None else telemetry.log
+    configure_logs(loaded.observe.log_level, loaded.observe.log_format, worker=worker, also=also)
+    _warn(exposed, loaded.observe.otlp if worker is None else None)
     stop = threading.Event()
     signals_seen = 0
 
@@ -116,9 +140,10 @@ def _run(config: Path, loaded: Config, worker: int | None, exposed: Sequence[Pat
         if signals_seen > 1:
             connector.pipeline.abort()
 
-    connector = Connector(loaded, sources_in_all=sources_in_all)
+    connector = Connector(loaded, sources_in_all=sources_in_all, tracer=None if telemetry is None else telemetry.tracer)
+    more = () if telemetry is None else (telemetry,)
     try:
-        pages = serve(loaded, connector)
+        pages = serve(loaded, connector, *more)
     except OSError as error:
         connector.close()
         raise click.ClickException(_cannot_listen(loaded, error)) from None
@@ -130,6 +155,12 @@ def _run(config: Path, loaded: Config, worker: int | None, exposed: Sequence[Pat
                 file.write(str(pages.port))
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, on_signal)
+    if telemetry is not None:
+        from connector.observe.metrics import families  # noqa: PLC0415 - the library of Prometheus
+
+        telemetry.measure(partial(families, connector, telemetry))
+        connector.before_close = telemetry.take_last_metrics
+        connector.supervision.also(telemetry.thread)
     calm_collector()
     _log.info("started", version=__version__, config=str(config), state_dir=str(loaded.state_dir))
     drained = _until_stopped(connector, loaded.state_dir, stop)

@@ -16,7 +16,9 @@ UNIX: Final = "unix:"
 _LONGEST_PATH: Final = 100
 """Most bytes of the path of a Unix socket: Linux takes 107, macOS and BSD 103."""
 _LAST_PORT: Final = 65_535
-_NOT_ASKED: Final = frozenset({"socket_access", "hosts", "loss_warning", "ledger_topics", "log_level", "log_format"})
+_NOT_ASKED: Final = frozenset(
+    {"socket_access", "hosts", "loss_warning", "ledger_topics", "log_level", "log_format", "otlp"}
+)
 """Settings of `observe` that do not matter to a visitor."""
 
 

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
 from connector.config.address import DEFAULT_LISTEN, LISTEN, UNIX, Address, usable_address
+from connector.config.otlp import HEADER_TEXT, OtlpSection
 from connector.settings import Seconds, Section
 
-_TOKEN: Final = re.compile(r"[!-~]([ -~]*[!-~])?")
-"""Text that a header can carry unchanged."""
 _SHORT_TOKEN: Final = 16
 
 
 def _usable_token(token: SecretStr) -> SecretStr:
-    if not _TOKEN.fullmatch(token.get_secret_value()):
+    if not HEADER_TEXT.fullmatch(token.get_secret_value()):
         raise ValueError("a token has only printable ASCII characters; `openssl rand -hex 32` makes a token")
     return token
 
@@ -45,8 +43,8 @@ class ObserveSection(Section):
         | None
     ) = Field(
         default=DEFAULT_LISTEN,
-        description="Address of the status page (`/`), /healthz, /readyz, /metrics and /ledger: `HOST:PORT`, or "
-        "`unix:/PATH` for a Unix socket; null for no pages.",
+        description="Address of the pages (the status page `/`, /healthz, /readyz, /metrics, /ledger …): `HOST:PORT`, "
+        "or `unix:/PATH` for a Unix socket; null for no pages.",
         examples=["127.0.0.1:9464", "unix:/run/clarify-connector/pages.sock"],
     )
     socket_access: Literal["owner", "group"] = Field(
@@ -82,6 +80,9 @@ class ObserveSection(Section):
         default="info", description="Least level of the lines in the log."
     )
     log_format: Literal["text", "json"] = Field(default="text", description="Format of the log.")
+    otlp: OtlpSection | None = Field(
+        default=None, description="OpenTelemetry: send metrics, logs and traces by OTLP. Default: nothing is sent."
+    )
 
     @model_validator(mode="after")
     def _no_tls_without_network(self) -> ObserveSection:
@@ -92,19 +93,26 @@ class ObserveSection(Section):
     @property
     def files(self) -> dict[str, Path | None]:
         """Setting → file, for the files that the section names."""
-        if self.tls is None:
-            return {}
-        return {"tls.cert_file": self.tls.cert_file, "tls.key_file": self.tls.key_file}
+        files: dict[str, Path | None] = {} if self.otlp is None else self.otlp.files
+        if self.tls is not None:
+            files |= {"tls.cert_file": self.tls.cert_file, "tls.key_file": self.tls.key_file}
+        return files
 
     @property
     def warnings(self) -> list[str]:
         """Return warnings for people about settings that work, but are not secure."""
+        return self.page_warnings + ([] if self.otlp is None else self.otlp.warnings)
+
+    @property
+    def page_warnings(self) -> list[str]:
+        """Return the warnings about the pages."""
         if self.listen is None or Address.of(self.listen).local:
             return []
         if self.token is not None and len(self.token.get_secret_value()) < _SHORT_TOKEN:
             return [f"a token of fewer than {_SHORT_TOKEN} characters can be guessed: use `openssl rand -hex 32`"]
         if self.token is None:
-            return [f"listen {self.listen}: everybody who can reach this address can read the pages; set token and tls"]
+            open_to = f"listen {self.listen}: everybody who can reach this address can read the pages, with payloads"
+            return [f"{open_to}; set token and tls"]
         if self.tls is None:
             return ["token without tls: others in the network can read the token; set tls"]
         return []

@@ -7,7 +7,6 @@ files grow, so `due` limits readings to a small share of the time.
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -19,28 +18,16 @@ from connector.pipeline.status import SentFrame
 from connector.runtime.connector import Connector
 from connector.runtime.ledger import Account, read_ledger
 from connector.sandbox.store import SignalRow, Store
+from connector.terminal.rates import RateMeter, Rates
 
 _LEAST_SECONDS: Final = 0.5
 _SHARE: Final = 0.25
 """The largest share of the time for readings."""
-_RATE_SECONDS: Final = 5.0
-"""Rates are means over this time."""
-_HISTORY: Final = 60
 _MOST_LETTERS: Final = 40
 _MOST_SIGNALS: Final = 40
 _TREND: Final = 24
 _OF_THE_PLANT: Final = "plant/"
 """The begin of every topic of the plant, and so of every input of the plant that no rule describes."""
-
-
-@dataclass(frozen=True, slots=True)
-class Rates:
-    """Rates per second, as means over the last seconds."""
-
-    messages_in: float = 0.0
-    samples_in: float = 0.0
-    samples_out: float = 0.0
-    frames: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,15 +71,6 @@ class Reading:
     problems: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class _Mark:
-    at: float
-    messages_in: int
-    samples_in: int
-    samples_out: int
-    requests: int
-
-
 class Observer:
     """Takes readings, in one thread, while the connector is open."""
 
@@ -111,8 +89,7 @@ class Observer:
         self._plant = plant
         self._clock = clock
         self._next = 0.0
-        self._marks: deque[_Mark] = deque()
-        self._history: deque[Rates] = deque(maxlen=_HISTORY)
+        self._meter = RateMeter()
 
     def due(self) -> bool:
         """Whether it is time for another reading."""
@@ -131,8 +108,8 @@ class Observer:
         ledger = read_ledger(self._config)
         total = ledger.total
         status = pipeline.destinations[""].sender.status
-        rates = self._rates(
-            _Mark(now, total.messages.received, total.samples.received, total.samples.inserted, status.requests)
+        rates = self._meter.note(
+            now, total.messages.received, total.samples.received, total.samples.inserted, status.requests
         )
         signals = self._store.signals()
         problems = self._connector.problems()
@@ -143,7 +120,7 @@ class Observer:
             samples=total.samples,
             balanced=ledger.balanced,
             rates=rates,
-            history=tuple(self._history),
+            history=tuple(self._meter.history),
             oldest_seconds=pipeline.status.oldest_seconds(),
             frames=tuple((now - frame.at, frame) for frame in reversed(pipeline.status.frames.copy())),
             letters=tuple(self._connector.dead_letters.newest(_MOST_LETTERS)),
@@ -155,24 +132,6 @@ class Observer:
             published=self._plant.published,
             problems=tuple(problems),
         )
-
-    def _rates(self, mark: _Mark) -> Rates:
-        marks = self._marks
-        marks.append(mark)
-        while len(marks) > 2 and marks[1].at <= mark.at - _RATE_SECONDS:
-            marks.popleft()
-        first = marks[0]
-        seconds = mark.at - first.at
-        rates = Rates()
-        if seconds > 0:
-            rates = Rates(
-                (mark.messages_in - first.messages_in) / seconds,
-                (mark.samples_in - first.samples_in) / seconds,
-                (mark.samples_out - first.samples_out) / seconds,
-                (mark.requests - first.requests) / seconds,
-            )
-        self._history.append(rates)
-        return rates
 
     def _newest(self, signals: Mapping[str, SignalRow]) -> list[SignalValue]:
         found = []

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from typing import Final, Protocol, Self
 
-from rich.console import Console
-from rich.live import Live
-
 from connector.demo.observer import Reading
 from connector.demo.view import DemoStage, Places, progress_line, render
+from connector.terminal.screen import LiveScreen, live_console
 from connector.terminal.text import say
 
 _LINE_SECONDS: Final = 2.0
@@ -29,30 +26,16 @@ class Screen(Protocol):
 
 def choose_screen() -> Screen:
     """The live screen if standard output is a terminal that can show it, or else plain lines."""
-    console = Console()
-    if sys.stdout.isatty() and console.is_terminal and not console.is_dumb_terminal:
-        return LiveScreen(console)
-    return ProgressLines()
+    console = live_console()
+    return ProgressLines() if console is None else DemoScreen(console)
 
 
-class LiveScreen:
-    """A screen that fills the terminal, and that `show` draws anew in the present size of the terminal."""
-
-    def __init__(self, console: Console) -> None:
-        self._console = console
-        self._live = Live(console=console, screen=True, auto_refresh=False)
-
-    def __enter__(self) -> Self:
-        self._live.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._live.stop()
+class DemoScreen(LiveScreen):
+    """A screen that fills the terminal."""
 
     def show(self, reading: Reading, stage: DemoStage, places: Places) -> None:
         """Draw the screen anew."""
-        size = self._console.size
-        self._live.update(render(reading, stage, places, size.width, size.height), refresh=True)
+        self.draw(lambda width, height: render(reading, stage, places, width, height))
 
 
 class ProgressLines:

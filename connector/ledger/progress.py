@@ -73,6 +73,8 @@ class _OpenChunk:
     """Whether another part of the same chunk of the source follows."""
     durable_us: int
     """The time at which the connector had the records, and they were durable, in µs."""
+    contexts: Mapping[int, bytes] | None
+    """Index of a record → its trace context; None if no record has one, or nobody asks."""
     inserted: int = 0
     open: int = 0
     """Sum of `open_values`."""
@@ -135,13 +137,21 @@ class Progress:
         """Topic → the string object for it that all chunks share: a chunk has a topic for each of its records."""
         self._topics_length = 0
 
-    def begin(self, chunk: Chunk, parts: Sequence[Part], *, more: bool = False, lines: list[str] | None = None) -> int:
+    def begin(
+        self,
+        chunk: Chunk,
+        parts: Sequence[Part],
+        *,
+        more: bool = False,
+        lines: list[str] | None = None,
+        contexts: Mapping[int, bytes] | None = None,
+    ) -> int:
         """Begin the account of a chunk; returns the token of its first record.
 
         Record i of the chunk has this token plus i. `parts` has the outcome of the mapping for each record; rejected
         and filtered values are settled at once. With `more`, `chunk` is one part of a chunk of its source, and another
         part follows: no part is committed before the last part is settled. `lines` has the line of each record in the
-        ledger; None: the topic.
+        ledger; None: the topic. `contexts` has the trace contexts of records by their index; see `contexts`.
         """
         size = len(chunk.records)
         mapped = sum(len(part.indexes) if isinstance(part, Rows) else 1 for _, part in parts)
@@ -172,6 +182,7 @@ class Progress:
             {},
             more,
             chunk.durable_us or chunk.records[-1].received_us or chunk.records[-1].time_us,
+            contexts,
         )
         for index, part in parts:
             if isinstance(part, Rows):
@@ -353,6 +364,19 @@ class Progress:
         number = token >> INDEX_BITS
         chunk = self._chunks.get(number) or self._abandoned.get(number)
         return ("", 0) if chunk is None else (chunk.source, chunk.durable_us)
+
+    def contexts(self, tokens: Iterable[int]) -> list[bytes]:
+        """Returns the trace contexts of the records with these tokens, each once; a bundle stands for all its records.
+
+        Records of chunks that are not open any more have none.
+        """
+        found: dict[bytes, None] = {}
+        for token in tokens:
+            for one in self._bundles[token][1] if token < 0 else (token,):
+                chunk = self._chunks.get(one >> INDEX_BITS)
+                if chunk is not None and chunk.contexts is not None and one & _INDEX in chunk.contexts:
+                    found[chunk.contexts[one & _INDEX]] = None
+        return list(found)
 
     def locate(self, token: int) -> RecordLocation:
         """Returns the place of the record with this token; for a bundle, of the record of its last value.

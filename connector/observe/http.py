@@ -112,7 +112,7 @@ class ObserveServer:
         """
         section = ObserveSection(listen=listen) if isinstance(listen, str) else listen
         address = Address.of(section.listen or "")
-        self._warnings = section.warnings
+        self._warnings = section.page_warnings
         self._pages = dict(pages)
         self._asked = dict(asked or {})
         self._keep = dict(keep or {})

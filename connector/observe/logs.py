@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from contextlib import suppress
 from typing import Any, Final, TextIO, cast
 
@@ -88,11 +88,18 @@ class _Output:
             (self._stream or sys.stderr).flush()
 
 
-def configure_logs(level: str, form: str, stream: TextIO | None = None, *, worker: int | None = None) -> None:
+def configure_logs(
+    level: str,
+    form: str,
+    stream: TextIO | None = None,
+    *,
+    worker: int | None = None,
+    also: Callable[[Mapping[str, Any]], None] | None = None,
+) -> None:
     """Set up logging for the whole process.
 
     `level` is a name such as `info`; `form` is `text` or `json`. With `worker`, each line has the number of the worker,
-    as several workers may write to one stream.
+    as several workers may write to one stream. `also` gets each event that becomes a line, within the same bounds.
     """
     out = stream or sys.stderr
     number = logging.getLevelNamesMapping()[level.upper()]
@@ -115,6 +122,14 @@ def configure_logs(level: str, form: str, stream: TextIO | None = None, *, worke
             return event
 
         whose = [add_worker]
+    others: list[structlog.typing.Processor] = []
+    if also is not None:
+
+        def pass_on(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+            also(event)
+            return event
+
+        others = [pass_on]
     structlog.configure(
         processors=[
             *whose,
@@ -122,6 +137,7 @@ def configure_logs(level: str, form: str, stream: TextIO | None = None, *, worke
             Bounded(),
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
+            *others,
             *errors,
             renderer,
         ],

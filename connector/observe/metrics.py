@@ -433,9 +433,23 @@ class _Numbers(Collector):
         yield ahead
 
 
-def metrics_page(connector: Connector) -> bytes:
-    """Returns the metrics in Prometheus' text format."""
+def families(connector: Connector, *more: Collector) -> Iterator[Metric]:
+    """Yields all metrics: of the process, of the connector, and of `more`."""
+    yield from ProcessCollector(registry=None).collect()
+    for collector in (_Numbers(connector), *more):
+        yield from collector.collect()
+
+
+class _Page(Collector):
+    def __init__(self, found: Iterator[Metric]) -> None:
+        self._found = found
+
+    def collect(self) -> Iterator[Metric]:
+        return self._found
+
+
+def metrics_page(connector: Connector, *more: Collector) -> bytes:
+    """Returns the metrics in Prometheus' text format; `more` are further ones."""
     registry = CollectorRegistry(auto_describe=False)
-    ProcessCollector(registry=registry)
-    registry.register(_Numbers(connector))
+    registry.register(_Page(families(connector, *more)))
     return generate_latest(registry)

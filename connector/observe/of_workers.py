@@ -26,6 +26,7 @@ from connector.observe.probe import bearer
 from connector.observe.silent_page import merged_silent_page
 from connector.observe.sparing import Sparing
 from connector.observe.status_page import PATH, status_page, topics_page
+from connector.observe.tap_page import tap_of_workers
 from connector.records import FIRST_US
 
 _SILENT_SECONDS: Final = 120.0
@@ -149,6 +150,7 @@ def serve_together(config: Config, port_files: Sequence[Path]) -> ObserveServer 
             "/dead-letters.json": asked("/dead-letters.json", merged_letters),
             "/topics.json": Sparing().page(topics_page(config)),
             "/silent": merged_silent_page(ask_all),
+            "/tap": tap_of_workers(ask_all),
         },
         without_token={PATH},
     )

@@ -10,14 +10,19 @@ from connector.observe.silent_page import silent_page
 from connector.observe.sparing import Sparing
 from connector.observe.status_data import StatusData, readiness
 from connector.observe.status_page import PATH, status_page, topics_page
+from connector.observe.tap_page import tap_page
 
 if TYPE_CHECKING:
+    from prometheus_client.registry import Collector
+
     from connector.config.model import Config
     from connector.runtime.connector import Connector
 
 
-def serve(config: Config, connector: Connector) -> ObserveServer | None:
+def serve(config: Config, connector: Connector, *more: Collector) -> ObserveServer | None:
     """Serve the pages of the connector, and return the server; None if `observe.listen` is null.
+
+    `more` are further metrics.
 
     Raises OSError or SettingsError if the address or the certificate cannot be used.
     """
@@ -35,7 +40,7 @@ def serve(config: Config, connector: Connector) -> ObserveServer | None:
     def metrics() -> Said:
         from connector.observe.metrics import metrics_page  # noqa: PLC0415 - the library of Prometheus
 
-        return 200, "text/plain; version=0.0.4", metrics_page(connector)
+        return 200, "text/plain; version=0.0.4", metrics_page(connector, *more)
 
     server = ObserveServer(
         config.observe,
@@ -50,6 +55,7 @@ def serve(config: Config, connector: Connector) -> ObserveServer | None:
         {
             **Sparing().pages({**StatusData(config, connector).pages, "/topics.json": topics_page(config)}),
             "/silent": silent_page(connector.silence, config.clarify.name),
+            "/tap": tap_page(connector.pipeline.tap),
         },
         without_token={PATH},
     )

@@ -80,19 +80,29 @@ def _notice(notice: Mapping[str, object]) -> str:
 
 
 def _page(section: ObserveSection | OpenPages, path: str) -> tuple[bool, dict[str, object]]:
-    connection = _connection(section)
+    status, body = read_page(section, path)
+    content = json.loads(body)
+    if not isinstance(content, dict):
+        raise ValueError("not an object")  # noqa: TRY004 - for the caller the same as no JSON
+    return status == 200, content
+
+
+def read_page(section: ObserveSection | OpenPages, target: str, seconds: float = _SECONDS) -> tuple[int, bytes]:
+    """Return (status, body) of a page of the connector of this machine; `target` is the path with the query.
+
+    The token is sent only to a server that has the key of the configured certificate. `seconds` is the longest wait for
+    a part of the answer. Raises OSError or HTTPException without an answer. `listen` must not be None.
+    """
+    connection = _connection(section, seconds)
     try:
-        connection.request("GET", path, headers=bearer(section.token))
+        connection.request("GET", target, headers=bearer(section.token))
         answer = connection.getresponse()
-        content = json.loads(answer.read(_MOST_BYTES))
-        if not isinstance(content, dict):
-            raise ValueError("not an object")  # noqa: TRY004 - for the caller the same as no JSON
-        return answer.status == 200, content
+        return answer.status, answer.read(_MOST_BYTES)
     finally:
         connection.close()
 
 
-def _connection(section: ObserveSection | OpenPages) -> HTTPConnection:
+def _connection(section: ObserveSection | OpenPages, seconds: float) -> HTTPConnection:
     """Return a connection to the server of the pages; only a Unix socket is connected already. Raises OSError."""
     address = Address.of(section.listen or "")
     host = _FROM_HERE.get(address.host, address.host)
@@ -103,11 +113,11 @@ def _connection(section: ObserveSection | OpenPages) -> HTTPConnection:
         context.check_hostname = False
         context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN | _NO_CHECK_TIME
         context.load_verify_locations(section.tls.cert_file)
-        return HTTPSConnection(host, address.port, timeout=_SECONDS, context=context)
-    connection = HTTPConnection(host, address.port, timeout=_SECONDS)
+        return HTTPSConnection(host, address.port, timeout=seconds, context=context)
+    connection = HTTPConnection(host, address.port, timeout=seconds)
     if address.path is not None:
         connection.sock = socket.socket(socket.AF_UNIX)
-        connection.sock.settimeout(_SECONDS)
+        connection.sock.settimeout(seconds)
         try:
             connection.sock.connect(str(address.path))
         except OSError:

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 
 from connector.delivery.circuit import Circuit
 from connector.delivery.divided import by_record
@@ -24,6 +25,7 @@ from connector.pipeline.delays import Delays
 from connector.pipeline.discoveries import Discoveries
 from connector.pipeline.rejects import Rejects
 from connector.pipeline.status import PipelineStatus
+from connector.pipeline.traces import TracedSender, Tracer
 from connector.pipeline.under_way import Limits, UnderWay
 from connector.records import Sample, at_integration
 
@@ -56,9 +58,10 @@ class Destination:
         told: Callable[[], None],
         aborted: threading.Event,
         clock: Callable[[], float] = time.monotonic,
+        tracer: Tracer | None = None,
     ) -> None:
         """`share` returns the share of the rate that this process may use now. `commit` commits settled records to the
-        sources. `told` is called after each frame was made."""
+        sources. `told` is called after each frame was made. `tracer` is told of each delivery."""
         self.name = integration.name
         self._under_way = under_way
         self._rejects = rejects
@@ -71,9 +74,11 @@ class Destination:
         self._aborted = aborted
         self.pace = Pace(integration.requests_per_second)
         self._slots = Slots(self.rate, aborted, clock)
+        traced = tracer and TracedSender(status.shown(self.name), self, under_way.contexts, tracer)
         self.sender = Sender(
-            integration.client, self._slots, self, pace=self.pace, circuit=integration.circuit, clock=clock
+            integration.client, self._slots, traced or self, pace=self.pace, circuit=integration.circuit, clock=clock
         )
+        self._deliver = partial(traced.deliver, self.sender) if traced else self.sender.deliver
 
     def send(self, draining: threading.Event) -> None:
         """Plan, deliver and settle frames until the pipeline is drained; for the sender thread."""
@@ -83,7 +88,7 @@ class Destination:
                 frame = encode_frame(slabs)
                 self._under_way.made(self.name, frame, waiting, self.pace.rate)
                 self._told()
-                if not self.sender.deliver(frame):
+                if not self._deliver(frame):
                     return
 
     def inserted(self, frame: Frame, seconds: float) -> None:

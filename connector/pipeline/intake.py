@@ -22,6 +22,7 @@ from connector.mapping.time.clock_skew import Skew
 from connector.pipeline.delays import Delays
 from connector.pipeline.discoveries import Announcer, Discoveries
 from connector.pipeline.rejects import Rejects
+from connector.pipeline.tap import Tap
 from connector.pipeline.under_way import IDLE_SECONDS, LOOK_SECONDS, UnderWay
 from connector.records import Chunk, Mapped, Part, Record, Rows
 from connector.sources.source import Source, SourceFailedError, SourceFinishedError, ThreadedSource
@@ -162,14 +163,16 @@ class Intake:
         saw: Callable[[str, Sequence[Record]], None] | None,
         saw_signals: Callable[[list[Part]], None] | None,
         delays: Delays,
+        tap: Tap,
         commit: Callable[[], None],
         draining: threading.Event,
         aborted: threading.Event,
     ) -> None:
         """`admit` puts a reject in the place of each sample of a signal that is not let in.
 
-        `saw` gets the name of the source and its new records, and `saw_signals` their parts. `commit` commits settled
-        records to the sources: a chunk without waiting samples is settled at once.
+        `saw` gets the name of the source and its new records, `saw_signals` their parts, and `delays` and `tap` each
+        chunk with its parts. `commit` commits settled records to the sources: a chunk without waiting samples is
+        settled at once.
         """
         self._source = source
         self._mapper = mapper
@@ -180,6 +183,7 @@ class Intake:
         self._saw = saw
         self._saw_signals = saw_signals
         self._delays = delays
+        self._tap = tap
         self._commit = commit
         self._draining = draining
         self._aborted = aborted
@@ -291,6 +295,7 @@ class Intake:
         if self._saw_signals is not None:
             self._saw_signals(parts)
         self._delays.took_in(chunk, parts)
+        self._tap.took_in(chunk, parts)
         self._commit()
         return True
 

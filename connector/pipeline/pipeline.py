@@ -29,6 +29,8 @@ from connector.pipeline.intake import Intake, SharedMapper, ended
 from connector.pipeline.notices import Notices
 from connector.pipeline.rejects import DeadLetters, Rejects
 from connector.pipeline.status import PipelineStatus
+from connector.pipeline.tap import Tap
+from connector.pipeline.traces import Tracer
 from connector.pipeline.under_way import UnderWay
 from connector.records import Part, Record
 from connector.sources.source import Source
@@ -66,6 +68,7 @@ class Pipeline:
         forgot: Callable[[str], None] | None = None,
         delays: Delays | None = None,
         clock: Callable[[], float] = time.monotonic,
+        tracer: Tracer | None = None,
     ) -> None:
         """Make the parts and the threads; nothing runs yet.
 
@@ -73,7 +76,8 @@ class Pipeline:
         all sources and returns the share of each rate that this process may use. `windows_done` is as in `WindowBook`.
         `default` is the name for people of the integration whose name is empty. `saw` gets the name of a source and its
         new records, `saw_signals` the parts of these records, and `forgot` the name of a source that has given
-        partitions away. `clock` gives seconds.
+        partitions away. `clock` gives seconds. `tracer` is told of each
+        delivery of a frame.
         """
         self._sources = {source.name: source for source in sources}
         self._mapper = mapper
@@ -95,7 +99,16 @@ class Pipeline:
         """Held while the packing accounts are told: each sender thread may tell them."""
         self._account_due = 0.0
         limits = {integration.name: integration.limits for integration in integrations}
-        self._under_way = UnderWay(len(sources), limits, planner, mapper.thinner, windows_done or {}, clock, default)
+        self._under_way = UnderWay(
+            len(sources),
+            limits,
+            planner,
+            mapper.thinner,
+            windows_done or {},
+            clock,
+            default,
+            traced=tracer is not None,
+        )
         self._rejects = Rejects(self._sources, dead_letters, self._aborted, notices)
         shared = SharedMapper(mapper, discoveries, clock)
         self.between_records = shared.between_records
@@ -126,9 +139,11 @@ class Pipeline:
                 self._tell_packing_now_and_then,
                 self._aborted,
                 clock,
+                tracer,
             )
         self._sending = len(self.destinations)
         """Number of sender threads that have not ended."""
+        self.tap = Tap()
         self._intakes = [
             Intake(
                 source,
@@ -140,6 +155,7 @@ class Pipeline:
                 saw,
                 saw_signals,
                 self.delays,
+                self.tap,
                 self._commit,
                 self._draining,
                 self._aborted,

@@ -26,6 +26,7 @@ from connector.packing.rates import SampleRates
 from connector.pipeline.by_integration import ByIntegration
 from connector.pipeline.lane import Lane
 from connector.pipeline.room import OPEN_RECORDS, Room
+from connector.pipeline.traces import Contexts, TraceContext
 from connector.records import Chunk, Part, at_integration
 from connector.threads.watched import moves
 
@@ -68,17 +69,21 @@ class UnderWay:
         windows_done: Mapping[str, int],
         clock: Callable[[], float],
         default: str = "default",
+        *,
+        traced: bool = False,
     ) -> None:
         """`sources` is the number of intakes. `limits` has the bounds for each integration. `clock` gives seconds.
 
         `thinner` belongs to the mapper, and knows the down-sampled inputs. `windows_done` is as in `WindowBook`.
-        `default` is the name of the default integration for people.
+        `default` is the name of the default integration for people. With `traced`, the trace contexts of records are
+        kept until the records are settled.
         """
         lock = threading.RLock()
         self.changed = threading.Condition(lock)
         self._limits = limits
         self._clock = clock
         self._progress = Progress()
+        self._contexts = Contexts() if traced else None
         self._divide = ByIntegration(default)
         plain = (lambda parts: parts) if len(limits) == 1 else self._divide.plain
         self.lanes = {
@@ -149,15 +154,17 @@ class UnderWay:
         nothing and returns None. Else returns the numbers of records and samples that were received since the start.
         """
         now = self._clock()
+        contexts = None if self._contexts is None else self._contexts.of(chunk.source, chunk.records)
         with self.changed:
             if self._given_away[chunk.source, chunk.partition] != given_away:
                 return None
             progress, only = self._progress, self._only
             if only is not None:
-                token = progress.begin(chunk, parts, more=more)
+                token = progress.begin(chunk, parts, more=more, contexts=contexts)
                 only.add(chunk.source, token, parts, self._window_now(only, now), now)
             else:
-                token = progress.begin(chunk, parts, more=more, lines=self._divide.lines(chunk, parts))
+                lines = self._divide.lines(chunk, parts)
+                token = progress.begin(chunk, parts, more=more, lines=lines, contexts=contexts)
                 for name, some in self._divide.divided(parts).items():
                     lane = self.lanes[name]
                     lane.add(chunk.source, token, some, self._window_now(lane, now), now)
@@ -284,6 +291,11 @@ class UnderWay:
         """Returns (source, partition, position, topic) of the record of each token."""
         with self.changed:
             return [self._progress.locate(token) for token in tokens]
+
+    def contexts(self, tokens: Iterable[int]) -> list[TraceContext]:
+        """Returns the trace contexts of the records with these tokens, each once; to be called before `settle`."""
+        with self.changed:
+            return self._progress.contexts(tokens)
 
     def still_ours(self, frame: Frame) -> Frame | None:
         """Returns the frame without samples of partitions that were given away; None if no sample is left."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Final
@@ -23,6 +23,7 @@ from connector.packing.planner import plan_frame
 from connector.pipeline.delays import Delays
 from connector.pipeline.notices import Notice, Notices
 from connector.pipeline.pipeline import Pipeline
+from connector.pipeline.traces import Tracer
 from connector.runtime.assembly import (
     MakeSource,
     build_mapper,
@@ -75,14 +76,19 @@ class Connector:
         make_source: MakeSource | None = None,
         state_file: Path | None = None,
         dead_letters: DeadLetterWriter | None = None,
+        tracer: Tracer | None = None,
     ) -> None:
         """Open all files; uses no network yet. If opening fails, raises `ConnectorError` and leaves no file open.
 
         `sources_in_all` is the number of sources in the whole configuration, if this worker runs only some sources.
         A backfill and a replay give `make_source`, which makes another source of a section. Both also share the
-        `state_file` of the live connector. A replay gives and closes its own writer of `dead_letters`.
+        `state_file` of the live connector. A replay gives and closes its own writer of `dead_letters`. `tracer` is told
+        of each delivery of a frame.
         """
         self._config = config
+        self._tracer = tracer
+        self.before_close: Callable[[], None] = lambda: None
+        """Called at the stop, when all is sent and the parts are still open."""
         self._abort = threading.Event()
         self._notices = Notices()
         self.metric_help = dict(SPARKPLUG_HELP)
@@ -190,6 +196,7 @@ class Connector:
             saw_signals=None if self.silence is None else self.silence.saw,
             forgot=None if self.silence is None else self.silence.forget,
             delays=delays,
+            tracer=self._tracer,
         )
 
     def _watch_signals(self, silence: Silence, state_file: Path) -> None:
@@ -244,6 +251,7 @@ class Connector:
             until = time.monotonic() + min(_FINISH_SECONDS, self._config.delivery.flush_timeout)
             for parts in self.integrations.values():
                 parts.finish(until)
+        self.before_close()
         self.close()
         return drained
 

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from connector.mapping.signals.input_ids import Origin
+from connector.records import of_integration
+from connector.try_out.capture import Taken
+from connector.try_out.differences import Differences
+from connector.try_out.mapping import RuleAt
 from connector.try_out.preview import Preview
+from connector.try_out.to_copy import changed_rules, tests_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +39,24 @@ class MappingComparison:
     """Input IDs that only the current mapping gives, including renamed values: signals that would get no more data."""
     samples: tuple[int, int]
     """(number of samples with the current mapping, number of samples with the other mapping)."""
+    requests: tuple[int, int]
+    """The number of requests in the order of arrival, with each mapping."""
+    frame_bytes: tuple[int, int]
+    """The bytes of the frames of all samples at once, with each mapping."""
+    differences: Differences
+    room: dict[str, int]
+    """Integration (as before its input IDs) → signals that `signals.max` of the other configuration still has room
+    for, with all input IDs that the other mapping knows; negative if the last ones would be held."""
+    published: int
+    """The number of new signals that the other mapping publishes as items."""
+    rules: list[tuple[RuleAt, str]]
+    """The rules of the other configuration that the current one does not have, each with its text."""
+    tests: list[str]
+    """Tests of messages with differences, as YAML."""
 
 
-def compare(now: Preview, other: Preview) -> MappingComparison:
-    """Returns the difference between the previews `now` and `other` of the same records."""
+def _compare(now: Preview, other: Preview, differences: Differences) -> MappingComparison:
+    """Returns the difference between the previews `now` and `other` of the same records; `differences` has seen all."""
     before, after = set(now.signals), set(other.signals)
     names = {section.name for section in now.mapping.config.sources}
     shared = names & {section.name for section in other.mapping.config.sources}
@@ -47,14 +67,55 @@ def compare(now: Preview, other: Preview) -> MappingComparison:
         then = where_then.input_of(origin)
         if then is not None and then != input_id and where_now.input_of(origin) == input_id:
             renamed.append(Renamed(input_id, then, origin))
+    created = sorted(after - before)
+    metadata = other.mapping.metadata
     return MappingComparison(
         other=other.mapping.file,
         kept=len(before & after),
         renamed=sorted(renamed, key=lambda found: found.before),
-        created=sorted(after - before),
+        created=created,
         orphaned=sorted(before - after),
         samples=(now.samples, other.samples),
+        requests=(now.pace.requests, other.pace.requests),
+        frame_bytes=(_frame_bytes(now), _frame_bytes(other)),
+        differences=differences,
+        room=_room(other, after),
+        published=sum(bool((found := metadata.get(one)) and found.item) for one in created),
+        rules=changed_rules(now.mapping, other.mapping),
+        tests=tests_of(other.mapping, differences),
     )
+
+
+class Comparing:
+    """Two mappings that take the same records."""
+
+    def __init__(self, now: Preview, other: Preview) -> None:
+        self._now = now
+        self.other = other
+        self._differences = Differences(now.mapping.origins.get, other.mapping.origins.get)
+
+    def take(self, taken: Taken) -> None:
+        """Maps one record with both mappings, and compares the outcomes."""
+        before, after = self._now.take(taken), self.other.take(taken)
+        if before is not None and after is not None:  # else a schema is away, and the outcome is not known
+            self._differences.see(taken, self._now.shown(before), self.other.shown(after), after)
+
+    def finish(self) -> MappingComparison:
+        """Returns the differences, after the last record; `now` must have been finished."""
+        self.other.finish()
+        return _compare(self._now, self.other, self._differences)
+
+
+def _frame_bytes(preview: Preview) -> int:
+    return sum(frame.bytes for frame in preview.packer.frames)
+
+
+def _room(other: Preview, inputs: set[str]) -> dict[str, int]:
+    most = other.mapping.config.signals.max
+    if most is None:
+        return {}
+    known = Counter(of_integration(one)[0] for one in inputs | set(other.mapping.origins))
+    return {integration: most - n for integration, n in known.items()}
 
 
 class _Origins:

@@ -115,8 +115,8 @@ class Preview:
     def __post_init__(self) -> None:
         self._windows = self.mapping.windows()
 
-    def take(self, taken: Taken) -> None:
-        """Maps one record, and counts the outcome."""
+    def take(self, taken: Taken) -> Mapped | None:
+        """Maps one record, and counts the outcome. Returns the outcome; None if it needs a schema that is away."""
         record = taken.record
         source = self.mapping.source_for(taken.source)
         if taken.source is not None and source != taken.source:
@@ -127,7 +127,7 @@ class Preview:
             mapped = self.mapping.map(source, record)
         except SchemaUnavailableError as error:
             self._wait(taken, str(error))
-            return
+            return None
         self.messages["mapped" if mapped.samples else "rejected" if mapped.rejects else "left_out"] += 1
         self.values_left_out += mapped.filtered
         self._note_lag(source, record, mapped)
@@ -151,6 +151,7 @@ class Preview:
                 self._see(sample, rule, record.topic)
         closed += self._windows.due(self._now)
         self._pack(sent + self._from_windows(closed))
+        return mapped
 
     def finish(self) -> None:
         """Closes the open windows, as at the end of a log, and packs the remaining samples."""
@@ -206,6 +207,10 @@ class Preview:
     def silent_rules(self) -> list[RuleAt]:
         """Returns the rules that took no message."""
         return [rule for rule in self.mapping.rules if rule.number not in self.by_rule]
+
+    def shown(self, mapped: Mapped) -> Mapped:
+        """Returns the outcome with the samples of the integration that is shown."""
+        return mapped if self.only is None else Mapped(list(filter(self._is_shown, mapped.samples)), mapped.rejects)
 
     def _is_shown(self, sample: Sample) -> bool:
         return self.only is None or of_integration(sample[0])[0] == self.only

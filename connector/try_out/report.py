@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Final
 
 from connector.mapping.time.times import format_time
-from connector.records import SignalMetadata
+from connector.records import Sample, SignalMetadata
 from connector.try_out.comparison import MappingComparison
+from connector.try_out.differences import RejectChange
 from connector.try_out.frames import FrameSummary
 from connector.try_out.in_clarify import InClarify
 from connector.try_out.mapping import RuleAt
@@ -15,8 +16,16 @@ from connector.try_out.preview import Preview, RejectGroup, RuleCount
 _OUTCOMES: Final = ("received", "mapped", "rejected", "left_out", "waiting_for_schema")
 
 
-def as_json(preview: Preview, clarify: InClarify, comparison: MappingComparison | None) -> dict[str, object]:
-    """Returns the whole preview as one JSON object. Times are RFC 3339 texts."""
+def as_json(
+    preview: Preview,
+    clarify: InClarify,
+    comparison: MappingComparison | None,
+    new_in_clarify: InClarify | None = None,
+) -> dict[str, object]:
+    """Returns the whole preview as one JSON object. Times are RFC 3339 texts.
+
+    `new_in_clarify` says which new signals of the comparison Clarify has already.
+    """
     messages = preview.messages
     found: dict[str, object] = {
         "messages": {name: messages[name] for name in _OUTCOMES},
@@ -59,7 +68,7 @@ def as_json(preview: Preview, clarify: InClarify, comparison: MappingComparison 
         "unknown_sources": dict(preview.unknown_sources),
     }
     if comparison is not None:
-        found["comparison"] = _comparison(comparison)
+        found["comparison"] = _comparison(comparison, new_in_clarify or InClarify("not asked"))
     return found
 
 
@@ -171,7 +180,8 @@ def _reject(group: RejectGroup) -> dict[str, object]:
     }
 
 
-def _comparison(comparison: MappingComparison) -> dict[str, object]:
+def _comparison(comparison: MappingComparison, clarify: InClarify) -> dict[str, object]:
+    differences = comparison.differences
     return {
         "other": str(comparison.other),
         "kept": comparison.kept,
@@ -182,4 +192,50 @@ def _comparison(comparison: MappingComparison) -> dict[str, object]:
         "created": comparison.created,
         "orphaned": comparison.orphaned,
         "samples": {"before": comparison.samples[0], "after": comparison.samples[1]},
+        "requests": {"before": comparison.requests[0], "after": comparison.requests[1]},
+        "frame_bytes": {"before": comparison.frame_bytes[0], "after": comparison.frame_bytes[1]},
+        "cost": {
+            "new_signals": len(comparison.created),
+            "in_clarify_already": None if clarify.not_asked else len(comparison.created) - len(clarify.created),
+            "not_compared": clarify.not_asked,
+            "published_as_items": comparison.published,
+            "room_of_signals_max": {name or "default": room for name, room in comparison.room.items()},
+        },
+        "messages_with_changes": differences.messages,
+        "samples_unchanged": differences.unchanged,
+        "changes": [
+            {
+                "change": change.kind,
+                "count": change.count,
+                "line": change.line,
+                "topic": change.topic,
+                "before": _sample(change.before),
+                "after": _sample(change.after),
+            }
+            for change in differences.samples.values()
+        ],
+        "rejects_that_appear": [_reject_change(change) for change in differences.rejects.values() if change.appears],
+        "rejects_that_vanish": [
+            _reject_change(change) for change in differences.rejects.values() if not change.appears
+        ],
+        "changes_of_further_kinds": differences.further,
+        "rules": [{"number": rule.number, "line": rule.line, "text": text} for rule, text in comparison.rules],
+        "tests": comparison.tests,
+    }
+
+
+def _sample(sample: Sample | None) -> dict[str, object] | None:
+    return None if sample is None else {"input": sample[0], "time": format_time(sample[1]), "value": sample[2]}
+
+
+def _reject_change(change: RejectChange) -> dict[str, object]:
+    reject = change.reject
+    return {
+        "reason": reject.reason,
+        "path": reject.path,
+        "value": reject.value,
+        "message": reject.message,
+        "count": change.count,
+        "line": change.line,
+        "topic": change.topic,
     }

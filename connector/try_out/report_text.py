@@ -10,13 +10,12 @@ from connector.mapping.time.times import format_time
 from connector.terminal.tables import write_table
 from connector.terminal.text import write_line
 from connector.try_out.comparison import MappingComparison
+from connector.try_out.comparison_text import FIRST, and_more, heading, write_comparison
 from connector.try_out.frames import FrameSummary
 from connector.try_out.in_clarify import InClarify
 from connector.try_out.mapping import RuleAt
 from connector.try_out.preview import Preview
 
-_FIRST: Final = 20
-"""The number of rows that a long table shows; --json has all rows."""
 _WORTH_SAYING: Final = 1.25
 """The report mentions alignment only if the frames become smaller by more than this factor."""
 _TIME_WIDTH: Final = 27
@@ -29,6 +28,7 @@ def write_report(
     preview: Preview,
     clarify: InClarify,
     comparison: MappingComparison | None,
+    new_in_clarify: InClarify | None,
     out: TextIO,
     *,
     a_record: str,
@@ -38,7 +38,8 @@ def write_report(
     """Writes the whole preview. The most important part comes last, since a terminal shows the end.
 
     `a_record` is the word for the numbers of records: lines, or messages. `input_id` is a pattern (as in a shell) of
-    the signals to show. With `all_rows`, tables are not cut.
+    the signals to show. With `all_rows`, tables are not cut. `new_in_clarify` says which new signals of the comparison
+    Clarify has already.
     """
     for number, frame in enumerate(preview.packer.frames, 1):
         if frame.table is not None:
@@ -49,19 +50,14 @@ def write_report(
     _schema_trouble(preview, out, a_record)
     _warnings(preview, clarify, out)
     if comparison is not None:
-        _comparison(comparison, out)
+        write_comparison(comparison, new_in_clarify or InClarify("not asked"), out, a_record)
     _summary(preview, clarify, out)
-
-
-def _heading(text: str, out: TextIO) -> None:
-    write_line(out, "")
-    write_line(out, text)
 
 
 def _frame(number: int, of: int, frame: FrameSummary, out: TextIO) -> None:
     table = frame.table
     assert table is not None  # noqa: S101 - the caller has checked
-    _heading(f"Frame {number} of {of}: {_shape(frame)}", out)
+    heading(f"Frame {number} of {of}: {_shape(frame)}", out)
     shown = _series_that_fit(table.inputs)
     more = frame.series - shown
     columns = ["time", *map(_end_of, table.inputs[:shown]), *([f"… {more} more"] if more else [])]
@@ -102,9 +98,9 @@ def _signals(
         key=lambda item: (item[0] not in created, item[0] not in clarify.changed, item[0]),
     )
     of = "" if pattern is None else f" of {len(preview.signals)}, like {pattern}"
-    _heading(f"Signals ({len(ordered)}{of})", out)
+    heading(f"Signals ({len(ordered)}{of})", out)
     rows = []
-    for input_id, seen in ordered if all_rows else ordered[:_FIRST]:
+    for input_id, seen in ordered if all_rows else ordered[:FIRST]:
         metadata = preview.mapping.metadata.get(input_id)
         becomes = "?" if clarify.not_asked else "new" if input_id in created else "unchanged"
         if input_id in clarify.changed:
@@ -125,13 +121,13 @@ def _signals(
     columns = ["input", "identity", "name", "unit", "type", "samples", "last", "rule", "in Clarify"]
     write_table(columns, rows, out)
     if not all_rows:
-        _and_more(len(ordered), out)
+        and_more(len(ordered), out)
 
 
 def _rules(preview: Preview, out: TextIO) -> None:
     if not preview.mapping.rules:
         return
-    _heading(f"Rules of {preview.mapping.file}", out)
+    heading(f"Rules of {preview.mapping.file}", out)
     rows: list[list[object]] = []
     for rule in [*preview.mapping.rules, None]:
         counted = preview.by_rule.get(rule.number if rule else 0)
@@ -151,22 +147,22 @@ def _rejects(preview: Preview, out: TextIO, a_record: str) -> None:
     if not preview.rejects:
         return
     groups = sorted(preview.rejects.values(), key=lambda group: -group.count)
-    _heading(f"Rejects ({sum(group.count for group in groups) + preview.other_rejects}), by kind", out)
-    for group in groups[:_FIRST]:
+    heading(f"Rejects ({sum(group.count for group in groups) + preview.other_rejects}), by kind", out)
+    for group in groups[:FIRST]:
         lines = ", ".join(map(str, group.lines)) + (", …" if group.count > len(group.lines) else "")
         where = f"value {group.path!r} of topic {group.topic!r}" if group.path else f"topic {group.topic!r}"
         value = f" (the value is {group.value})" if group.value is not None else ""
         write_line(out, f"  {group.count} × {group.reason}, {_rule_in_file(preview, group.rule)}: {where}{value}")  # noqa: RUF001
         write_line(out, f"      {group.message}")
         write_line(out, f"      {a_record} {lines}")
-    _and_more(len(groups), out)
+    and_more(len(groups), out)
 
 
 def _schema_trouble(preview: Preview, out: TextIO, a_record: str) -> None:
     """Writes the messages without a schema. The messages have no fault, and so are no rejects."""
     if not preview.schema_trouble:
         return
-    _heading(f"Not mapped: the schema is not available now ({preview.messages['waiting_for_schema']} messages)", out)
+    heading(f"Not mapped: the schema is not available now ({preview.messages['waiting_for_schema']} messages)", out)
     for why, trouble in preview.schema_trouble.items():
         lines = ", ".join(map(str, trouble.lines)) + (", …" if trouble.count > len(trouble.lines) else "")
         write_line(out, f"  {why}")
@@ -193,38 +189,15 @@ def _warnings(preview: Preview, clarify: InClarify, out: TextIO) -> None:
         for name, count in preview.unknown_sources.items()
     ]
     if found:
-        _heading("Warnings", out)
-        for line in found[:_FIRST]:
+        heading("Warnings", out)
+        for line in found[:FIRST]:
             write_line(out, f"  {line}")
-        _and_more(len(found), out)
-
-
-def _comparison(comparison: MappingComparison, out: TextIO) -> None:
-    _heading(f"With {comparison.other} instead", out)
-    write_line(
-        out,
-        f"  {comparison.kept} signals go on; {len(comparison.created)} would be new, {len(comparison.orphaned)} would "
-        f"get no more data; {comparison.samples[1]} samples instead of {comparison.samples[0]}",
-    )
-    if comparison.renamed:
-        write_line(out, "  renamed: each new name is a new, billable signal, and the old signal ends")
-        write_table(
-            ["  input now", "input then"], [[f"  {r.before}", r.after] for r in comparison.renamed[:_FIRST]], out
-        )
-        _and_more(len(comparison.renamed), out)
-    moved = {found.after for found in comparison.renamed} | {found.before for found in comparison.renamed}
-    for title, inputs in (("new", comparison.created), ("no more data", comparison.orphaned)):
-        others = [input_id for input_id in inputs if input_id not in moved]
-        if others:
-            write_line(out, f"  {title}:")
-            for input_id in others[:_FIRST]:
-                write_line(out, f"    {input_id}")
-            _and_more(len(others), out)
+        and_more(len(found), out)
 
 
 def _summary(preview: Preview, clarify: InClarify, out: TextIO) -> None:
     messages, frames = preview.messages, preview.packer.frames
-    _heading("Summary", out)
+    heading("Summary", out)
     write_line(
         out,
         f"  messages   {messages['received']}: {messages['mapped']} mapped, {messages['rejected']} rejected, "
@@ -304,8 +277,3 @@ def _rule_in_file(preview: Preview, rule: RuleAt | None) -> str:
     if rule is None:
         return "no rule"
     return f"rule {rule.number} ({preview.mapping.file.name}:{rule.line})"
-
-
-def _and_more(count: int, out: TextIO) -> None:
-    if count > _FIRST:
-        write_line(out, f"  … {count - _FIRST} more; --json has all")

@@ -269,7 +269,7 @@ def test_the_image_installs_only_what_the_lock_files_say() -> None:
     assert all("--require-hashes" in rest or "--no-index" in rest for rest in installs)
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     extras = project["project"]["optional-dependencies"]
-    wanted = extras["sandbox"] + extras["json-schema"]
+    wanted = extras["sandbox"] + extras["json-schema"] + extras["otlp"]
     extra = sorted(re.match(r"[\w-]+", name)[0] for name in wanted)  # type: ignore[index]
     named = re.search(r"--requirement requirements\.lock ([\w -]+?) &&", installs[0])
     assert named

@@ -68,7 +68,7 @@ def test_of_an_id_that_nobody_remembers_no_sample_leaves_whatever_the_guard_allo
     assert [len(each.samples) for each in found] == [1, 0, 1]
     assert found[1].rejects[0].reason is Reason.SIGNAL_HELD
     assert "no room to remember its origin" in found[1].rejects[0].message
-    assert guard.held == 0
+    assert not guard.held()
 
 
 def test_a_record_whose_plans_were_just_forgotten_is_mapped_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -105,7 +105,7 @@ def connection_options(command: F) -> F:
             "--config",
             "config_file",
             metavar="CONFIG",
-            type=click.Path(path_type=Path, dir_okay=False),
+            type=UserPath(path_type=Path, dir_okay=False),
             help="Reach Clarify as this configuration of a connector does, instead of --credentials.",
         ),
         click.option(

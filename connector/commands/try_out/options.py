@@ -69,7 +69,7 @@ def from_sources(
     Ctrl-C ends the listening; the records so far count.
     """
     stop = threading.Event()
-    with _interrupted_by(stop):
+    with interrupted_by(stop):
         found = taps(sections, from_beginning=from_beginning)
         names = ", ".join(f"{section.name} ({section.address})" for section in sections if section.type != "file")
         length = round(seconds * 10) if seconds is not None else count or 1
@@ -91,7 +91,8 @@ def _watched(known: bool = True) -> TextIO:
 
 
 @contextmanager
-def _interrupted_by(stop: threading.Event) -> Iterator[None]:
+def interrupted_by(stop: threading.Event) -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM set `stop`, instead of ending the program."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

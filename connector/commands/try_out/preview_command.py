@@ -13,7 +13,7 @@ from connector.commands.integration import INTEGRATION, integration_in
 from connector.commands.try_out.options import CONFIG, duration_option, errors_for_people, from_capture, from_sources
 from connector.terminal.paths import UserPath
 from connector.terminal.tables import write_json
-from connector.try_out.comparison import compare
+from connector.try_out.comparison import Comparing
 from connector.try_out.in_clarify import InClarify, compare_with_clarify
 from connector.try_out.mapping import TriedMapping
 from connector.try_out.preview import new_preview
@@ -46,7 +46,8 @@ _SERIES: Final = 50
     "other",
     metavar="OTHER.yaml",
     type=UserPath(path_type=Path, dir_okay=False),
-    help="Compare with this configuration: show new input IDs, and input IDs that would get no more data.",
+    help="Compare with this configuration, message by message: samples, dead letters and signals that would change, "
+    "what new signals cost, and the rules and tests to copy.",
 )
 @click.option("--json", "as_json_", is_flag=True, help="Print one JSON object instead of tables.")
 @click.option(
@@ -93,31 +94,34 @@ def preview(
         mapping = TriedMapping.load(config, without_secrets=live is None)
         new = partial(new_preview, only=integration_in(mapping.config, integration))
         found = new(mapping, frames=frames, rows=rows, series=_SERIES)
-        then = new(TriedMapping.load(other), frames=0, rows=0, series=0) if other is not None else None
+        comparing = None
+        if other is not None:
+            comparing = Comparing(found, new(TriedMapping.load(other), frames=0, rows=0, series=0))
+        take = found.take if comparing is None else comparing.take
         if input_ is not None:
             records = from_capture(input_, topic)
         else:
             records = from_sources(mapping.config.sources, seconds=live, count=count, from_beginning=from_beginning)
         for number, taken in enumerate(records, 1):
-            found.take(taken)
-            if then is not None:
-                then.take(taken)
+            take(taken)
             if number == count:
                 break
         found.finish()
-        if then is not None:
-            then.finish()
-    clarify = InClarify("--no-clarify")
+        comparison = None if comparing is None else comparing.finish()
+    clarify = then_in_clarify = InClarify("--no-clarify")
     if not no_clarify:
         clarify = compare_with_clarify(mapping.config, list(found.signals), mapping.metadata)
-    comparison = compare(found, then) if then is not None else None
+        if comparing is not None and comparison is not None:
+            then = comparing.other.mapping
+            then_in_clarify = compare_with_clarify(then.config, comparison.created, then.metadata)
     if as_json_:
-        write_json(as_json(found, clarify, comparison), sys.stdout)
+        write_json(as_json(found, clarify, comparison, then_in_clarify), sys.stdout)
     else:
         write_report(
             found,
             clarify,
             comparison,
+            then_in_clarify,
             sys.stdout,
             a_record="message" if input_ is None else "line",
             input_id=input_id,

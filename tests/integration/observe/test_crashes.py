@@ -39,8 +39,10 @@ GOES_ON = {
     "runtime/loss_watch.py": Site("connector.runtime.loss_watch:LossWatch.look", "loss_forecast_failed"),
     "delivery/circuit.py": Site("connector.clarify.api:Api.insert_encoded", "exchange_bug"),
     "mapping/chunks.py": Site("connector.mapping.mapper:Mapper.map", "mapping_failed"),
+    "pipeline/tap.py": Site("connector.pipeline.tap:Tap._look", "tap_failed"),
     "threads/watched.py": Site("connector.runtime.carrying:Carrying.look", "thread_ended"),
     "observe/http.py": Site("connector.observe.metrics:metrics_page", "page_failed"),
+    "observe/otlp/telemetry.py": Site("connector.observe.otlp.collector:Collector.send", "telemetry_failed"),
     "formats/schema/registry/client.py": Site(
         "connector.formats.schema.registry.client:SchemaRegistry._request", "registry_exchange_bug"
     ),
@@ -121,11 +123,13 @@ def sources(broker: Mosquitto, registry: int) -> str:
 @pytest.mark.parametrize("form", ["text", "json"])
 def test_what_is_gone_on_after(tmp_path: Path, sandbox: SandboxServer, form: str) -> None:
     env = environment(tmp_path, sandbox.credentials_path, GOES_ON)
+    observe = f"  log_format: {form}\n  otlp: {{endpoint: 'http://127.0.0.1:{free_port()}'}}\n"
     with Mosquitto() as broker:
         connector = ConnectorProcess(
-            tmp_path, sandbox.credentials_path, sources(broker, free_port()), env=env, observe=f"  log_format: {form}\n"
+            tmp_path, sandbox.credentials_path, sources(broker, free_port()), env=env, observe=observe
         )
         with connector.start(), Publisher(broker.port) as publisher:
+            httpx.get(f"http://127.0.0.1:{connector.observe_port}/tap", trust_env=False, verify=False)
             publisher.raw("plain/spared", b'{"value": 1}')
             publisher.raw("plain/poison", b'{"value": 1}')
             httpx.get(f"http://127.0.0.1:{connector.observe_port}/metrics", trust_env=False, verify=False)

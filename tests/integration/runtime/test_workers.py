@@ -52,6 +52,31 @@ def shares(connector: ConnectorProcess) -> list[float]:
     return [metrics.get(f'clarify_connector_request_share{{worker="{worker}"}}', -1.0) for worker in (1, 2)]
 
 
+def produce_and_look(kafka: KafkaBroker, topic: str, numbers: range, connector: ConnectorProcess) -> None:
+    """Produce, and see that the page /tap shows messages of both workers, each once."""
+
+    def ask(**parameters: object) -> dict[str, Any]:
+        url = f"http://127.0.0.1:{connector.observe_port}/tap"
+        found: dict[str, Any] = httpx.get(url, params=parameters, timeout=30, trust_env=False, verify=False).json()  # type: ignore[arg-type]
+        return found
+
+    after = ask()["next"]
+    shown: list[tuple[int, str, int]] = []
+
+    def both() -> bool:
+        nonlocal after
+        answer = ask(after=after)
+        after = answer["next"]
+        shown.extend((one["worker"], one["partition"], one["position"]) for one in answer["messages"])
+        return {worker for worker, _, _ in shown} == {1, 2}
+
+    producing = threading.Thread(target=produce, args=(kafka, topic, numbers))
+    producing.start()
+    wait_until(both, 30, "messages of both workers are shown", every=0.1)
+    producing.join()
+    assert len(shown) == len(set(shown))
+
+
 def positions(kafka: KafkaBroker, topic: str) -> list[int]:
     """The number of records of each partition that are committed."""
     return [max(0, offset) for offset in committed(kafka, topic, PARTITIONS)]
@@ -79,7 +104,7 @@ def test_two_workers_share_partitions_and_rate_and_one_may_die(
         metrics = connector.metrics()
         assert metrics['clarify_connector_request_rate{worker="1"}'] == 5.0
         assert metrics['clarify_connector_worker_up{worker="2"}'] == 1.0
-        produce(kafka, topic, range(2000))
+        produce_and_look(kafka, topic, range(2000), connector)
         wait_until(lambda: sandbox.count_samples() == 2000, 30, "all of the first half")
 
         def received() -> list[float]:

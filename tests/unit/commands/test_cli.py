@@ -211,7 +211,10 @@ def test_check_of_schema_registries(config: Path) -> None:
 @pytest.mark.parametrize(
     ("observe", "warning"),
     [
-        ("listen: 0.0.0.0:9464", "everybody who can reach this address can read the pages; set token and tls"),
+        (
+            "listen: 0.0.0.0:9464",
+            "everybody who can reach this address can read the pages, with payloads; set token and tls",
+        ),
         ("listen: '[::]:9464', tls: {cert_file: c.pem, key_file: c.pem}", "everybody who can reach this address"),
         (f"listen: pages.example:9464, token: {REGISTRY_TOKEN}", "others in the network can read the token; set tls"),
         (f"listen: 0.0.0.0:9464, token: {REGISTRY_TOKEN}, tls: {{cert_file: c.pem, key_file: c.pem}}", None),

@@ -71,6 +71,17 @@ def test_preview(several: Path) -> None:
     assert "unknown_integration" in {reject["reason"] for reject in both["rejects"]}
 
 
+def test_a_changed_mapping(several: Path) -> None:
+    capture, changed = several.parent / "capture.ndjson", several.parent / "changed.yaml"
+    capture.write_text(LINES)
+    changed.write_text(several.read_text().replace('input: "{field}"', 'input: "{field}", values: {v: {scale: 10}}'))
+    options = ["preview", several, "--input", capture, "--compare", changed, "--no-clarify", "--json"]
+    both, one = (json.loads(cli(*options, *more).stdout)["comparison"] for more in ([], ["--integration", "plant-b"]))
+    assert {change["after"]["input"]: change["count"] for change in both["changes"]} == {"v": 1, "plant-b|v": 2}
+    assert {change["after"]["input"]: change["count"] for change in one["changes"]} == {"plant-b|v": 2}
+    assert (one["requests"], len(one["tests"])) == ({"before": 1, "after": 1}, 1)
+
+
 def test_new_signals(several: Path, state: State) -> None:
     state.add_signal_statuses([(name, SignalStatus.HELD) for name in ("x", "y", "plant-b|x", "plant-b|z")])
     state.close()

@@ -27,7 +27,7 @@ except SystemExit:
         "confluent_kafka", "google.protobuf", "prometheus_client", "rich", "pygments", "fastavro", "cbor2", "lz4",
         "jsonschema", "regex", "cryptography", "pandas", "matplotlib", "starlette", "uvicorn", "amqtt", "antlr4",
         "connector.sandbox", "connector.demo", "connector.try_out", "connector.sources.kafka.source",
-        "connector.formats.schema.registry.client",
+        "connector.formats.schema.registry.client", "opentelemetry", "connector.observe.otlp",
     }
     print(sorted(heavy & sys.modules.keys()))
 """

@@ -15,6 +15,7 @@ from pydantic import BaseModel
 from connector.brokers.kafka_section import SaslSection
 from connector.config.address import Address
 from connector.config.model import Config, ObserveSection
+from connector.config.otlp import OtlpSection
 from connector.config.read import ConfigError, load_config, rule_lines, secret_files
 from connector.dead_letters.section import KafkaLettersSection, MqttLettersSection
 from connector.delivery.section import ClarifySection, DeliverySection
@@ -316,6 +317,11 @@ MISTAKES = [
         "tls is for a HOST:PORT",
     ),
     (GOOD + "observe: {tls: {cert_file: c.pem}}\n", 7, "observe.tls.key_file", "required"),
+    (GOOD + "observe: {otlp: {endpoint: 'collector:4318'}}\n", 7, "observe.otlp.endpoint", "https://collector.example"),
+    (GOOD + "observe: {otlp: {endpoint: 'http://u:p@c'}}\n", 7, "observe.otlp.endpoint", "use headers"),
+    (GOOD + "observe: {otlp: {endpoint: 'http://c', headers: {k: ''}}}\n", 7, "observe.otlp.headers.k", "ASCII"),
+    (GOOD + "observe: {otlp: {endpoint: 'http://c', tls: {ca_file: c}}}\n", 7, "observe.otlp", "use https"),
+    (GOOD + "observe: {otlp: {endpoint: 'http://c', protocol: grpc}}\n", 7, "observe.otlp.protocol", "http/protobuf"),
     (GOOD + "observe: {log_level: loud}\n", 7, "observe.log_level", "'debug', 'info', 'warning' or 'error'"),
     (GOOD + "mapping: {oldest_time: soon}\n", 7, "mapping.oldest_time", "datetime"),
     (GOOD + "mapping: {rules: {topic: x}}\n", 7, "mapping.rules", "list"),
@@ -482,6 +488,7 @@ SECTIONS: dict[str, tuple[str, type[BaseModel]]] = {
     "registry": (GOOD + "schema_registries: {{main: {{{}}}}}\n", SchemaRegistrySection),
     "delivery": (GOOD + "delivery: {{{}}}\n", DeliverySection),
     "observe": (GOOD + "observe: {{{}}}\n", ObserveSection),
+    "otlp": (GOOD + "observe: {{otlp: {{{}}}}}\n", OtlpSection),
     "signals": (GOOD + "signals: {{{}}}\n", SignalsSection),
     "letters": (GOOD + "dead_letters: {{{}}}\n", KafkaLettersSection),
     "letters in MQTT": (GOOD + "dead_letters: {{type: mqtt, {}}}\n", MqttLettersSection),

@@ -199,6 +199,98 @@ def test_a_change_of_mapping(folder: Path) -> None:
     assert "  new:\n    elsewhere:v\n    m0.batch\n    m1.batch\n" in text
 
 
+WORKBENCH = CONFIG.replace("temp: {unit: °C}", "temp: {unit: °C, scale: 10}").replace(
+    "    - topic: never/{x}\n", "    - topic: elsewhere\n      input: else\n      publish: true\n"
+)
+
+
+def test_a_change_of_mapping_message_by_message(folder: Path) -> None:
+    """Values, times, names, and what becomes of a message: before and after, with what to copy."""
+    other = folder / "changed.yaml"
+    other.write_text(WORKBENCH, encoding="utf-8")
+    found = of_capture(folder, "--compare", other)["comparison"]
+    assert (found["messages_with_changes"], found["samples_unchanged"]) == (10, 1)  # ten times 0 is 0
+    changes = {(one["change"], one["line"]): one for one in found["changes"]}
+    assert set(changes) == {("value", 2), ("value", 3), ("new", 15)}
+    assert (changes["value", 2]["count"], changes["value", 3]["count"]) == (5, 4)
+    assert changes["value", 2]["before"] == {"input": "m1/temp", "time": "2026-09-21T14:13:20Z", "value": 1}
+    assert changes["value", 2]["after"] == {"input": "m1/temp", "time": "2026-09-21T14:13:20Z", "value": 10}
+    assert (changes["new", 15]["before"], changes["new", 15]["after"]["input"]) == (None, "else")
+    (vanishes,) = found["rejects_that_vanish"]
+    assert (vanishes["reason"], vanishes["count"], vanishes["line"]) == ("no_rule", 1, 15)
+    assert found["rejects_that_appear"] == []
+    assert found["cost"] == {
+        "new_signals": 1,
+        "in_clarify_already": None,
+        "not_compared": f"there is no credentials file {folder / 'nowhere.json'}",
+        "published_as_items": 1,
+        "room_of_signals_max": {"default": 99_997},
+    }
+    rules = [one["text"] for one in found["rules"]]
+    assert rules[1] == "    - topic: elsewhere\n      input: else\n      publish: true"
+    assert rules[0].startswith("    - topic: plant/{machine}/telemetry\n")
+    assert len(rules) == 2, "the rule that both have is not copied"
+    text = preview(folder, "--input", folder / "capture.ndjson", "--compare", other).stdout
+    for words in (
+        "  cost: each new signal is billed; Clarify was not asked which are there already: there is no credentials",
+        "1 would be published as items\n",
+        "Dead letters that would vanish (1), by kind\n  1 × no_rule: topic 'elsewhere', line 15\n",  # noqa: RUF001
+        "to copy\n    - topic: plant/{machine}/telemetry\n      input:",
+    ):
+        assert words in text, text
+    assert "value 5 2 m1/temp 2026-09-21T14:13:20Z 1 same same 10 value 4 3 m0/temp" in " ".join(text.split())
+
+
+def test_tests_to_copy_pass_with_the_changed_mapping_and_fail_with_the_present_one(folder: Path) -> None:
+    other = folder / "changed.yaml"
+    other.write_text(WORKBENCH, encoding="utf-8")
+    text = preview(folder, "--input", folder / "capture.ndjson", "--compare", other).stdout
+    tests = folder / "changed-tests.yaml"
+    tests.write_text(text[text.index("\ntests:\n") : text.index("\nSummary")], encoding="utf-8")
+    for config, status, said in (
+        (other, 0, "3 passed, 0 failed"),
+        (folder / "connector.yaml", 1, "0 passed, 3 failed"),
+    ):
+        result = SearchedCommands().invoke(main, ["test", str(config), str(tests)])
+        assert (result.exit_code, said in result.output) == (status, True), result.output
+
+
+def test_renamed_moved_and_lost_samples_and_new_rejects_are_told_apart(folder: Path) -> None:
+    line_of = {"t": 1, "p": {"v": 1.5}, "when": "2026-05-01T06:00:00Z", "at": "2026-05-01T07:00:00Z", "word": "on"}
+    (folder / "capture.ndjson").write_text(line("x/1", line_of, source="plant") * 3, encoding="utf-8")
+    for name, rule in (
+        ("connector.yaml", "{topic: x/+, time: when, values: {word: {skip: true}}}"),
+        (
+            "changed.yaml",
+            "{topic: x/+, time: at, values: {p.v: {input: n}, t: {skip: true}, word: {states: {off: 0}}}}",
+        ),
+    ):
+        text = CONFIG.replace("    - topic: never/{x}\n", f"    - {rule}\n")
+        (folder / name).write_text(text, encoding="utf-8")
+    found = of_capture(folder, "--compare", folder / "changed.yaml")["comparison"]
+    assert {(one["change"], one["count"]) for one in found["changes"]} >= {("renamed", 3), ("gone", 3)}
+    assert [(one["reason"], one["path"], one["count"]) for one in found["rejects_that_appear"]] == [
+        ("unknown_state", "word", 3)
+    ]
+    (renamed,) = [one for one in found["changes"] if one["change"] == "renamed"]
+    assert (renamed["before"]["input"], renamed["after"]["input"]) == ("x/1:p.v", "n")
+    assert (renamed["before"]["time"], renamed["after"]["time"]) == ("2026-05-01T06:00:00Z", "2026-05-01T07:00:00Z")
+
+
+def test_a_message_that_counts_only_after_others_or_is_large_gives_no_test(folder: Path) -> None:
+    for name, thin in (("connector.yaml", ""), ("changed.yaml", ", thin: {min_interval: 1m}")):
+        text = CONFIG.replace("temp: {unit: °C}", f"temp: {{unit: °C{thin}}}")
+        (folder / name).write_text(text, encoding="utf-8")
+    found = of_capture(folder, "--compare", folder / "changed.yaml")["comparison"]
+    assert [(one["change"], one["count"]) for one in found["changes"]] == [("gone", 4), ("gone", 4)]
+    assert found["tests"] == [], "each of these messages alone would give its sample"
+    large = line("plant/m0/telemetry", {"temp": 1, "note": "x" * 5000}, source="plant")
+    (folder / "capture.ndjson").write_text(large, encoding="utf-8")
+    (folder / "changed.yaml").write_text(WORKBENCH, encoding="utf-8")
+    found = of_capture(folder, "--compare", folder / "changed.yaml")["comparison"]
+    assert ([one["change"] for one in found["changes"]], found["tests"]) == (["value"], [])
+
+
 def test_what_is_renamed_is_found_by_its_topic_where_sources_are_called_otherwise(folder: Path) -> None:
     other = folder / "other.yaml"
     other.write_text(CONFIG.replace("name: plant", "name: works").replace("/{field}", ".{field}"), encoding="utf-8")
@@ -326,6 +418,8 @@ def test_what_is_down_sampled_is_shown_as_it_would_be_sent(folder: Path) -> None
 def test_the_same_mapping_changes_nothing(folder: Path) -> None:
     found = of_capture(folder, "--compare", folder / "connector.yaml")["comparison"]
     assert (found["kept"], found["renamed"], found["created"], found["orphaned"]) == (2, [], [], [])
+    assert (found["changes"], found["rejects_that_appear"], found["rules"], found["tests"]) == ([], [], [], [])
+    assert found["samples_unchanged"] == 10
 
 
 @pytest.mark.parametrize(

@@ -152,6 +152,7 @@ class ConnectorProcess:
                 "readyz",
                 "metrics",
                 "ledger",
+                "silent",
                 "status.json",
                 "signals.json?silent=1",
                 "dead-letters.json",

@@ -50,7 +50,7 @@ def check(config: Path, network: bool) -> None:
     except SettingsError as error:
         raise SettingsError(f"mapping.rules: {error}") from None
     _check_tags(loaded, rules)
-    for warning in _unreachable(loaded, rules):
+    for warning in _unreachable(loaded, rules) + _shared_signals(loaded, rules):
         say(f"warning: {warning}")
     _check_files("dead_letters", loaded.dead_letters.files)
     for warning in loaded.dead_letters.warnings:
@@ -122,6 +122,18 @@ def _unreachable(config: Config, rules: Sequence[Rule]) -> list[str]:
             if not any(_meet(rule, one) for rule in rules)
         ]
     return found
+
+
+def _shared_signals(config: Config, rules: Sequence[Rule]) -> list[str]:
+    """Return one text for each shared subscription whose signals are watched: other members get their messages, too."""
+    return [
+        f"source {section.name}: {one.text!r} shares its messages with other members, so a signal of a rule with "
+        "expect_every may be silent here and not there; set expect_every well above the time between its messages, or "
+        "let one connector subscribe without $share"
+        for section in config.sources
+        for one in section.subscriptions()
+        if one.text.startswith("$share/") and any(rule.expect_every and _meet(rule, one) for rule in rules)
+    ]
 
 
 def _meet(rule: Rule, subscription: Subscription) -> bool:

@@ -13,6 +13,8 @@ from connector.runtime.silence import Silence, signal_as_json
 _LIMIT: Final = 100
 _MOST: Final = 1_000
 """The most signals of one answer."""
+_DIGITS: Final = 6
+"""The most digits of a number in a query."""
 
 
 def silent_page(silence: Silence | None, default: str) -> AskedPage:
@@ -69,7 +71,7 @@ def _asked(asked: Mapping[str, str]) -> tuple[str, int, int | None]:
         raise ValueError(f"{min(unknown)!r} is no parameter of this page; it has after, limit and rule")
     numbers = {name: asked[name] for name in ("limit", "rule") if name in asked}
     for name, text in numbers.items():
-        if not (text.isascii() and text.isdigit() and len(text) <= len(str(_MOST)) + 2 and int(text)):
+        if not (text.isascii() and text.isdigit() and len(text) <= _DIGITS and int(text)):
             raise ValueError(f"{name} must be a number from 1 on")
     limit = min(_MOST, int(numbers.get("limit", _LIMIT)))
     return asked.get("after", ""), limit, int(numbers["rule"]) if "rule" in numbers else None

@@ -25,6 +25,7 @@ MEASURED_TO_RECEIVED: Final = "measured_to_received"
 RECEIVED_TO_DURABLE: Final = "received_to_durable"
 DURABLE_TO_INSERTED: Final = "durable_to_inserted"
 MEASURED_TO_INSERTED: Final = "measured_to_inserted"
+_STAGES: Final = (MEASURED_TO_RECEIVED, DURABLE_TO_INSERTED, MEASURED_TO_INSERTED)
 _RECORDS: Final = 64
 """The most records of a chunk whose delays are counted one by one."""
 
@@ -37,15 +38,15 @@ class Delays:
 
     def __init__(
         self,
-        sources: Collection[str],
         objectives: Mapping[str, float],
         earlier: Mapping[str, Freshness],
         clock: Callable[[], float] = time.time,
     ) -> None:
         """`objectives` has the objective, in seconds, of each source that has one; `earlier` the accounts of earlier
         runs. `clock` gives seconds since the epoch."""
-        stages = (MEASURED_TO_RECEIVED, DURABLE_TO_INSERTED, MEASURED_TO_INSERTED)
-        self.histograms = {source: {stage: Histogram() for stage in stages} for source in sources}
+        self.histograms: defaultdict[str, dict[str, Histogram]] = defaultdict(
+            lambda: {stage: Histogram() for stage in _STAGES}
+        )
         """Source → stage → its delays."""
         self.freshness = {source: Freshness(objective) for source, objective in objectives.items()}
         """Source with an objective → its account since the start."""
@@ -112,7 +113,7 @@ class Delays:
             first = dict(zip(chunks, picked, strict=True))
             origin = dict(zip(first, origins(first.values()), strict=True))
             sources = {source for source, _ in origin.values()}
-            for source in sources & self.histograms.keys():
+            for source in sources - {""}:
                 if len(sources) == 1:
                     self._note_stored(source, now_us, delays, chunks, origin, rows, step, width)
                 else:

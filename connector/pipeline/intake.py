@@ -127,6 +127,8 @@ class Counters(Protocol):
 
     ended: set[str]
     """The sources that will give no more records."""
+    polled: dict[str, float]
+    """Source → the time of its last poll, in seconds of the pipeline's clock."""
 
     def received(self, records: int, samples: int) -> None:
         """Note the numbers of records and samples that came in since the start, from all sources."""
@@ -221,6 +223,7 @@ class Intake:
             try:
                 seconds = _LAST_SECONDS if draining else LOOK_SECONDS if self._waiting else IDLE_SECONDS
                 chunk = self._source.poll(seconds)
+                self._counters.polled[self._source.name] = self._under_way.now()
             except SourceFinishedError:
                 if not self._waiting or self._draining.is_set():
                     raise

@@ -85,7 +85,7 @@ class Pipeline:
         self._clock = clock
         self._share = share
         self._forgot = forgot
-        self.delays = delays or Delays(self._sources, {}, {})
+        self.delays = delays or Delays({}, {})
         self.max_delay = max(integration.limits.max_delay for integration in integrations)
         notices = notices or Notices()
         self._draining = threading.Event()

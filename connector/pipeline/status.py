@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import Counter, deque
@@ -30,6 +31,8 @@ from connector.records import Mapped, Rows
 from connector.sources.source import Source
 
 _RECENT_FRAMES: Final = 50
+_STUCK_SECONDS: Final = 5.0
+"""A source that was not polled for so long is not read: a poll waits for a second at most."""
 _MOST_TOPICS: Final = 100
 _MOST_INPUTS: Final = 200
 _MOST_NAMED: Final = 20
@@ -123,6 +126,8 @@ class PipelineStatus:
         """
         self.ended: set[str] = set()
         """The sources that will give no more messages."""
+        self.polled: dict[str, float] = {}
+        """Source → the time of its last poll, in seconds on the pipeline's clock."""
         self._counting = threading.Lock()
         self.messages = Counts()
         """Messages since the start, by outcome."""
@@ -271,6 +276,8 @@ class PipelineStatus:
             return "all of it was read"
         if self._under_way.holds(source):
             return "too many samples wait for Clarify"
+        if self._clock() - self.polled.get(source, math.inf) > _STUCK_SECONDS:
+            return "what was read cannot be taken in"  # for example while dead letters or input IDs cannot be written
         return self._shared.schema_trouble.get(source) or self.clarify_trouble(source)
 
     @property

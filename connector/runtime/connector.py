@@ -142,7 +142,7 @@ class Connector:
                 lambda: self.client.clock_offset,
             )
             objectives = {} if make_source else {one.name: one.freshness for one in config.sources if one.freshness}
-            delays = Delays([source.name for source in sources], objectives, read_freshness(state_file))
+            delays = Delays(objectives, read_freshness(state_file))
             self.pipeline = self._pipeline(sources, sources_in_all or len(sources), state_file, delays)
             if self.silence is not None:
                 self._watch_signals(self.silence, state_file)

@@ -156,17 +156,46 @@ class Silence:
 
     def begin(self, rules: Iterable[Rule], earlier: str) -> None:
         """Set the rules, and the text that `keep` got last; to be called before the first signal."""
+        with self._lock:
+            self._set_rules(rules)
+        if earlier:
+            self._changed = True
+            before = json.loads(earlier)
+            self._earlier = {one[0]: one[3] for one in before["signals"]}
+            self._gone = dict.fromkeys(before["gone"])
+
+    def renew(self, rules: Iterable[Rule], signals: Iterable[tuple[str, str, Rule]]) -> None:
+        """Use other rules: the known ones of `signals` (input ID, source, rule) go on as they were, and all others are
+        forgotten until their next sample. `tick` may be another one now."""
+        with self._lock:
+            before, self._signals = self._signals, {}
+            for kept in (self._silent, self._rules, self._watched, self._slots):
+                kept.clear()
+            self._set_rules(rules)
+            for input_id, source, rule in signals:
+                one, old = self._expect(input_id, source, rule), before.get(input_id)
+                if one is not None and (old is None or old.last is None):
+                    self._recall(one)
+                elif one is not None and old is not None:
+                    one.last, one.since, one.sure, one.began, one.longest = (
+                        old.last, old.since, old.sure, old.began, old.longest
+                    )  # fmt: skip
+                    if one.rule.every is None and old.rule.every is None:
+                        one.every = old.every
+                    if one.since is not None:
+                        one.every = one.every or old.every
+                        self._silent[input_id] = one
+                    elif one.every and one.last is not None:
+                        self._queue(one, one.last + one.every)
+            self._changed = True
+
+    def _set_rules(self, rules: Iterable[Rule]) -> None:
         for rule in rules:
             if rule.expect_every is not None:
                 self._watch(rule)
         periods = [one.every or _LEAST_LEARNED for one in self._rules.values()]
         self.tick = min([_LOOK_SECONDS, *(period / _LOOKS for period in periods)])
         self._done = int(self._clock() / self.tick)
-        if earlier:
-            self._changed = True
-            before = json.loads(earlier)
-            self._earlier = {one[0]: one[3] for one in before["signals"]}
-            self._gone = dict.fromkeys(before["gone"])
 
     def _watch(self, rule: Rule) -> WatchedRule:
         number = -1 if rule.number is None else rule.number
@@ -184,16 +213,18 @@ class Silence:
         """Watch a signal of an earlier run from now on, as if it had come now; or go on with its silence."""
         with self._lock:
             one = self._expect(input_id, source, rule)
-            if one is None or one.last is not None or input_id in self._gone:
-                return
-            now, since = self._clock(), self._earlier.get(input_id)
-            if since is not None:
-                one.last, one.since = now - (self._wall() - since), since
-                one.every = one.every or _LEAST_LEARNED
-                self._silent[input_id] = one
-            elif one.every:
-                one.last = now
-                self._queue(one, now + one.every)
+            if one is not None and one.last is None:
+                self._recall(one)
+
+    def _recall(self, one: _Signal) -> None:
+        now, since = self._clock(), self._earlier.get(one.input)
+        if since is not None:
+            one.last, one.since = now - (self._wall() - since), since
+            one.every = one.every or _LEAST_LEARNED
+            self._silent[one.input] = one
+        elif one.every and one.input not in self._gone:
+            one.last = now
+            self._queue(one, now + one.every)
 
     def _expect(self, input_id: str, source: str, rule: Rule) -> _Signal | None:
         one = self._signals.get(input_id)
@@ -256,6 +287,8 @@ class Silence:
             self._back(one)
         if self._gone:
             self._gone.pop(one.input, None)
+        if self._earlier:
+            self._earlier.pop(one.input, None)
         if one.every and not one.queued:
             self._queue(one, now + one.every)
         one.simple = not learns

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import random
 import sqlite3
+import threading
 import time
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +53,24 @@ def publish(publisher: Publisher, machine: str, ages: list[float]) -> None:
         publisher.raw(f"plant/{machine}", json.dumps({"ts": format_time(us), "v": n}))
 
 
+@contextmanager
+def going_on(publisher: Publisher, machine: str) -> Iterator[None]:
+    """A machine publishes, however busy the test is."""
+    stopping = threading.Event()
+
+    def go_on() -> None:
+        while not stopping.wait(0.3):
+            publish(publisher, machine, [0])
+
+    thread = threading.Thread(target=go_on)
+    thread.start()
+    try:
+        yield
+    finally:
+        stopping.set()
+        thread.join()
+
+
 def test_delays_objective_and_silence(tmp_path: Path, sandbox: SandboxServer, mosquitto: Mosquitto) -> None:
     source = (
         f'  - {{type: mqtt, url: "mqtt://127.0.0.1:{mosquitto.port}", client_id: c, topics: ["plant/#"], '
@@ -84,12 +104,12 @@ def test_delays_objective_and_silence(tmp_path: Path, sandbox: SandboxServer, mo
         assert metrics['clarify_connector_freshness_objective_seconds{source="mqtt"}'] == OBJECTIVE
 
         def is_silent() -> bool:
-            publish(publisher, "m0", [0])
             if connector.metrics()['clarify_connector_signals_silent{rule="1"}'] != 3:
                 return False
             return [one["input"] for one in silent_page(connector)["signals"]] == ["m1/v", "m2/v", "stops/v"]
 
-        wait_until(is_silent, 60, "one signal goes on, and three are silent", every=0.2)
+        with going_on(publisher, "m0"):
+            wait_until(is_silent, 60, "one signal goes on, and three are silent", every=0.2)
         (before,) = silent_page(connector, "?after=m2/v&limit=1")["signals"]
         assert (before["source"], before["rule"], before["expect_every"]) == ("mqtt", 1, 2.0)
         assert connector.metrics()['clarify_connector_signals_watched{rule="1"}'] == 4

@@ -91,6 +91,16 @@ def test_check_names_rules_and_subscriptions_that_never_meet(config: Path) -> No
     assert result.output.count("warning") == 2
 
 
+def test_check_warns_about_a_shared_subscription_whose_signals_are_watched(config: Path) -> None:
+    rules = "mapping:\n  rules: [{topic: 'a/#', expect_every: 5m}, {topic: 'b/#'}]\n"
+    config.write_text(
+        GOOD.replace("topics: [x]", "topics: [$share/g/a/+, $share/g/b/+, a/x]") + rules, encoding="utf-8"
+    )
+    result = cli("check", config)
+    assert "warning: source mqtt: '$share/g/a/+' shares its messages with other members" in result.output
+    assert result.output.count("warning") == 1
+
+
 def test_check_beside_a_source_of_any_topic_still_names_subscriptions(config: Path) -> None:
     rules = "mapping:\n  rules: [{topic: other/x}]\n"
     (config.parent / "capture.ndjson").touch()

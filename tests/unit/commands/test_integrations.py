@@ -49,7 +49,7 @@ def cli(*arguments: str | Path) -> Result:
     return CliRunner().invoke(main, list(map(str, arguments)))
 
 
-@pytest.mark.parametrize("command", ["preview", "ledger", "metadata", "new-signals"])
+@pytest.mark.parametrize("command", ["preview", "ledger", "metadata", "new-signals", "silent"])
 def test_an_unknown_name_is_refused_and_the_known_names_are_said(several: Path, state: State, command: str) -> None:
     state.close()
     more = ["--input", several, "--no-clarify"] if command == "preview" else []

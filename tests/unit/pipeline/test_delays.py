@@ -17,7 +17,7 @@ SECOND = 1_000_000
 
 
 def delays(objectives: dict[str, float] | None = None, earlier: dict[str, Freshness] | None = None) -> Delays:
-    return Delays(["a", "b"], objectives or {}, earlier or {}, lambda: NOW_US / 1e6)
+    return Delays(objectives or {}, earlier or {}, lambda: NOW_US / 1e6)
 
 
 def counted(found: Delays, source: str, stage: str) -> dict[float, int]:

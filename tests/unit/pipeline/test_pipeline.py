@@ -265,6 +265,7 @@ def test_intake_stops_when_enough_waits_and_goes_on_when_there_is_room(bench: Ma
         return b.source.left() > 0 and b.pipeline.status.waiting()[1] >= 100 and polls == b.source.polls
 
     wait_until(held_back, SECONDS, "intake stops", every=0.002)
+    assert b.pipeline.status.pause("mqtt") == "too many samples wait for Clarify"
     polls = b.source.polls
     b.source.put(*series(10, 600))  # what comes now stays with the source
     assert b.pipeline.status.waiting()[1] < 100 + 10, "never more than the bound and one chunk"
@@ -272,6 +273,7 @@ def test_intake_stops_when_enough_waits_and_goes_on_when_there_is_room(bench: Ma
     b.clarify.gate.set()
     b.committed(610)
     assert len(b.clarify.stored) == 610
+    assert b.pipeline.status.pause("mqtt") is None
 
 
 # -- failures --------------------------------------------------------------------------------------
@@ -412,6 +414,22 @@ def test_while_letters_cannot_be_written_the_source_is_held(bench: Make) -> None
     b.committed(2)
     assert b.source.holds >= 2
     assert len(b.letters.letters) == 1
+
+
+def test_a_source_is_not_read_while_its_letters_cannot_be_written_and_after_its_end(
+    bench: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("connector.pipeline.status._STUCK_SECONDS", 1.5)
+    b = bench()
+    b.letters.failures = 10**6
+    b.start()
+    pause = b.pipeline.status.pause
+    assert pause("mqtt") is None
+    b.source.put(record("bad"))
+    wait_until(lambda: pause("mqtt") == "what was read cannot be taken in", SECONDS, "it is stuck", every=0.01)
+    b.letters.failures = 0
+    b.source.finish()
+    wait_until(lambda: pause("mqtt") == "all of it was read", SECONDS, "its end", every=0.01)
 
 
 def test_what_is_given_away_while_its_intake_waits_is_not_begun(bench: Make, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,7 @@ from connector.mapping.rules.section import RuleSection
 from connector.pipeline.notices import Notices
 from connector.records import Record
 from connector.runtime.carrying import Carrying
+from connector.runtime.silence import Silence
 from connector.sources.subscriptions import Subscription
 from tests.scripted import Clock, ListSource
 
@@ -184,3 +185,31 @@ def test_a_summary_an_hour_says_what_passed_in_it(capsys: pytest.CaptureFixture[
     assert "summary" not in capsys.readouterr().out
     watched.after(3600)
     assert "messages=3" in capsys.readouterr().out
+
+
+def test_watched_signals_are_judged_only_while_their_source_is_read() -> None:
+    watched = Watched([{"topic": "a/#", "expect_every": "5m"}])
+    silence = Silence(watched.notices, clock=watched.clock)
+    silence.begin(watched.mapper.rules, "")
+    watched.mapper.watch_signals(silence.expect, silence.left_out)
+    carrying = Carrying(watched.config.sources, watched.notices, silence=silence, clock=watched.clock)
+    carrying.attach([watched.source], watched.mapper, watched.status)
+    silence.saw([(0, watched.mapper.map("plant", Record("a/1", b"1", 1_790_000_000_000_000)))])
+
+    def later(seconds: float) -> list[str]:
+        watched.clock.now += seconds
+        carrying.look_at_signals()
+        return [one.input for one in silence.signals("", 10, None)]
+
+    later(0)
+    watched.source.trouble = "the broker is away"
+    assert later(3_600) == []
+    watched.source.trouble = ""
+    assert later(5) == []
+    watched.status.pause = lambda _: "too many samples wait for Clarify"
+    assert later(3_600) == []
+    watched.status.pause = lambda _: None
+    assert later(5) == []
+    assert later(290) == []
+    assert later(30) == ["a/1"]
+    assert watched.notices.counts() == {"signals_silent": 1}

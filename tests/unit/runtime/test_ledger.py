@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from connector.ledger.account import Commit, Counts, SettledRange, Tally
 from connector.ledger.source_file import SourceFile
 from connector.mapping.signals.input_ids import Origin
 from connector.runtime.ledger import Account, PartitionAccount, as_table, read_kept, read_ledger
+from connector.runtime.state_dir import FRESHNESS_NOTE
 from connector.state.state import State
 from tests.unit.records import ARRIVAL as TIME
 from tests.unit.records import record
@@ -230,3 +232,25 @@ def test_ranges_without_the_name_of_a_log_are_of_the_only_log(tmp_path: Path) ->
     found = read_ledger(config, all_members=True)
     assert found.sources["kafka"].partitions == {"t[0]": PartitionAccount(0, 30, 30)}
     assert found.balanced
+
+
+def test_the_accounts_of_freshness_of_all_workers_are_added_if_they_have_one_objective(tmp_path: Path) -> None:
+    config = config_in(tmp_path)
+    accounts = [
+        {"mqtt": {"objective": 60.0, "kept": 2_999, "missed": 1}, "b": {"objective": 1.0, "kept": 0, "missed": 0}},
+        {"mqtt": {"objective": 60.0, "kept": 7_000, "missed": 0}},
+        {"mqtt": {"objective": 5.0, "kept": 1, "missed": 1}},
+    ]
+    for folder, found in zip(("", "worker-2", "worker-3"), accounts, strict=True):
+        (tmp_path / "state" / folder).mkdir(exist_ok=True)
+        state = State(tmp_path / "state" / folder / "state.sqlite")
+        state.add_note(FRESHNESS_NOTE, 0.0, json.dumps(found))
+        state.close()
+    ledger = read_ledger(config)
+    assert ledger.as_json()["freshness"] == {
+        "mqtt": {"objective": 60.0, "kept": 9_999, "missed": 1, "share": 0.9999},
+        "b": {"objective": 1.0, "kept": 0, "missed": 0, "share": None},
+    }
+    assert "freshness of mqtt: 99.99 % of 10,000 samples were stored within 60 s of their time, 1 were not" in as_table(
+        ledger
+    )

@@ -202,6 +202,25 @@ def test_what_is_silent_survives_a_restart_and_other_periods_begin_anew() -> Non
     assert without.after(1_000) == []
 
 
+def test_other_rules_take_over_what_is_known_of_their_signals() -> None:
+    claims = {name: Origin("s", name, "") for name in ("p/a", "p/b", "p/c", "q")}
+    plant = Plant(FIVE_MINUTES, {"topic": "q", "expect_every": "1h"})
+    plant.receive("p/a", "p/b", "q")
+    plant.after(200)
+    plant.receive("p/b")
+    assert plant.after(131) == ["p/a"]
+    rules = [{"topic": "p/#", "expect_every": "10m"}, {"topic": "q"}]
+    compiled = [compile_rule(RuleSection.model_validate(rule), number=n) for n, rule in enumerate(rules)]
+    plant.mapper = Mapper(compiled, claims=claims)
+    plant.silence.renew(compiled, plant.mapper.expected(claims))
+    plant.mapper.watch_signals(plant.silence.expect, plant.silence.left_out)
+    assert [(rule.every, n, silent) for rule, n, silent in plant.silence.counts()] == [(600.0, 3, 1)]
+    assert plant.after(460) == ["p/a"]
+    assert plant.after(60) == ["p/a", "p/b"]
+    plant.receive("p/a", "p/b")
+    assert plant.after(120) == ["p/c"]
+
+
 def test_after_thirty_days_a_signal_is_gone_also_after_a_restart_until_it_comes_again() -> None:
     plant = Plant({"topic": "p/#", "expect_every": "1d"})
     plant.receive("p/a")

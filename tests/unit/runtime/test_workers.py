@@ -226,6 +226,13 @@ def test_metrics_of_all_say_whose_they_are() -> None:
     assert merged.count("# TYPE b gauge") == 1
     assert 'clarify_connector_worker_up{worker="2"} 1.0' in merged
     assert 'clarify_connector_worker_up{worker="3"} 0.0' in merged
+    histogram = (
+        '# HELP c Delays\n# TYPE c histogram\nc_bucket{le="1.0"} 1\nc_bucket{le="+Inf"} 2\nc_count 2\nc_sum 3.5\n'
+    )
+    merged = merged_metrics({1: histogram, 2: histogram}).decode()
+    assert merged.count("# TYPE c histogram") == 1
+    assert 'c_bucket{le="+Inf",worker="2"} 2.0' in merged
+    assert 'c_sum{worker="1"} 3.5' in merged
 
 
 def page(server: ObserveServer, path: str) -> tuple[int, dict[str, Any]]:

@@ -60,6 +60,16 @@ def test_records_come_out_in_order_with_rising_positions(make: Callable[..., Jou
         assert all(0 < len(chunk.records) == len(chunk.positions) <= MAX_CHUNK for chunk in chunks)
 
 
+def test_a_chunk_of_a_disk_says_when_it_was_durable_unless_it_waited_in_the_file(path: Path) -> None:
+    began_us, durable = time.time_ns() // 1000, Durable()
+    with started(disk(SourceFile.open(path))) as journal:
+        journal.append(durable.batch(1))
+        assert began_us <= poll(journal).durable_us <= time.time_ns() // 1000
+        assert journal.delays.shown()[-1][1] == 3  # type: ignore[attr-defined]
+    with started(disk(SourceFile.open(path))) as journal:
+        assert poll(journal).durable_us == 0
+
+
 def test_every_batch_becomes_durable_once_and_in_order_of_arrival(make: Callable[..., Journal], path: Path) -> None:
     durable = Durable()
     with started(make(SourceFile.open(path))) as journal:

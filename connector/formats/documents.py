@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from connector.formats.format import BadDocument, Documents, PayloadError
 from connector.records import Reason
@@ -14,6 +14,7 @@ MAX_BAD: Final = 1_000
 A bad document takes up to a hundred times its own bytes of memory.
 """
 _EXCERPT: Final = 80
+_OBJECTS: Final = {dict}
 _SCALARS: Final = frozenset((str, int, float, bool, type(None)))
 
 
@@ -72,3 +73,21 @@ def count(document: object) -> tuple[int, int]:
             continue
         found += n - 1
     return found, keys
+
+
+def count_keys(document: object, most: int) -> int:
+    """Returns the number of keys in a document that has at most `most` keys: what is inside of the last is not read."""
+    keys = 0
+    left: list[Any] = [document]
+    for value in left:  # the list grows in this loop
+        objects: list[Any] = [value]
+        if isinstance(value, list):
+            objects = value if set(map(type, value)) == _OBJECTS else [one for one in value if isinstance(one, dict)]
+            left += [one for one in value if isinstance(one, list)] if objects is not value else ()
+        elif not isinstance(value, dict):
+            continue
+        keys += sum(map(len, objects))
+        if keys == most:
+            break
+        left += [inner for one in objects for inner in one.values() if type(inner) not in _SCALARS]
+    return keys

@@ -71,10 +71,10 @@ class _OpenChunk:
     """(topic, outcome) → number of values with this outcome, without inserted values."""
     more: bool
     """Whether another part of the same chunk of the source follows."""
-    durable_us: int
-    """The time at which the connector had the records, and they were durable, in µs."""
     contexts: Mapping[int, bytes] | None
     """Index of a record → its trace context; None if no record has one, or nobody asks."""
+    durable_us: int
+    """The time at which the connector had the records, and they were durable, in µs."""
     inserted: int = 0
     open: int = 0
     """Sum of `open_values`."""
@@ -181,8 +181,8 @@ class Progress:
             bytearray(size),
             {},
             more,
-            chunk.durable_us or chunk.records[-1].received_us or chunk.records[-1].time_us,
             contexts,
+            chunk.durable_us or chunk.records[-1].received_us or chunk.records[-1].time_us,
         )
         for index, part in parts:
             if isinstance(part, Rows):
@@ -354,17 +354,6 @@ class Progress:
             return token in self._bundles
         return token >> INDEX_BITS in self._chunks or token >> INDEX_BITS in self._abandoned
 
-    def origin(self, token: int) -> tuple[str, int]:
-        """Returns (source, time in µs at which its record was durable) of a token; an empty source if it is unknown.
-
-        For a bundle, the record is that of its last value.
-        """
-        if token < 0:
-            token = self._bundles[token][0] if token in self._bundles else 0
-        number = token >> INDEX_BITS
-        chunk = self._chunks.get(number) or self._abandoned.get(number)
-        return ("", 0) if chunk is None else (chunk.source, chunk.durable_us)
-
     def contexts(self, tokens: Iterable[int]) -> list[bytes]:
         """Returns the trace contexts of the records with these tokens, each once; a bundle stands for all its records.
 
@@ -377,6 +366,17 @@ class Progress:
                 if chunk is not None and chunk.contexts is not None and one & _INDEX in chunk.contexts:
                     found[chunk.contexts[one & _INDEX]] = None
         return list(found)
+
+    def origin(self, token: int) -> tuple[str, int]:
+        """Returns (source, time in µs at which its record was durable) of a token; an empty source if it is unknown.
+
+        For a bundle, the record is that of its last value.
+        """
+        if token < 0:
+            token = self._bundles[token][0] if token in self._bundles else 0
+        number = token >> INDEX_BITS
+        chunk = self._chunks.get(number) or self._abandoned.get(number)
+        return ("", 0) if chunk is None else (chunk.source, chunk.durable_us)
 
     def locate(self, token: int) -> RecordLocation:
         """Returns the place of the record with this token; for a bundle, of the record of its last value.

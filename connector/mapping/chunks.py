@@ -15,7 +15,7 @@ import structlog
 
 from connector.formats.format import SchemaUnavailableError
 from connector.formats.text.json_payload import may_repeat_keys
-from connector.mapping.documents.document_mapper import NOT_DECODED
+from connector.mapping.documents.decoded import NOT_DECODED
 from connector.mapping.documents.known_lists import variant_of
 from connector.mapping.documents.shapes import Flat
 from connector.mapping.mapper import Mapper
@@ -61,7 +61,7 @@ class ChunkMapper:
         self, source: str, records: list[Record], parts: list[Part], opened: list[Flat]
     ) -> int:
         mapper = self._mapper
-        loads, plain_plan, most_bytes = orjson.loads, mapper.plain_plan, mapper.max_payload_bytes
+        loads, row_plan, most_bytes = orjson.loads, mapper.row_plan, mapper.max_payload_bytes
         oldest_us, newest_after_us = mapper.bounds.oldest_us, mapper.bounds.newest_after_arrival_us
         last_topic: str | None = None
         plan: Plan | None = None
@@ -71,7 +71,7 @@ class ChunkMapper:
                 return index
             if record.topic != last_topic:
                 last_topic = record.topic
-                plan = plain_plan(source, last_topic)
+                plan = row_plan(source, last_topic)
             flat = None if plan is None else plan.flat
             payload = record.payload
             document: object = NOT_DECODED
@@ -109,7 +109,7 @@ class ChunkMapper:
                         rows.packed.append(packed)
                         values += flat.width
                         if flat.watched:
-                            mapper.watch(plan, flat, document, time_us)  # type: ignore[arg-type]
+                            mapper.watch(flat, document, time_us)
                         if plan.clock is not None and time_us != record.time_us:  # type: ignore[union-attr]
                             plan.clock.note(record.time_us, time_us)  # type: ignore[union-attr]
                         break

@@ -22,8 +22,8 @@ from connector.formats.text.json_payload import decode
 from connector.mapping.documents.decimals import DecimalsAsBytes
 from connector.mapping.documents.decode import DecodedFields, decode_fields
 from connector.mapping.documents.decode_hints import PackedTexts, remedy, remedy_for_bytes
-from connector.mapping.documents.decoded import Decoded
-from connector.mapping.documents.document_mapper import NOT_DECODED, DocumentMapper
+from connector.mapping.documents.decoded import NOT_DECODED, Decoded
+from connector.mapping.documents.document_mapper import DocumentMapper
 from connector.mapping.documents.known_shapes import KnownShapes
 from connector.mapping.documents.nothing import is_no_value
 from connector.mapping.documents.repeats import refuse_repeats
@@ -179,6 +179,10 @@ class Mapper:
         """Returns the plan of a topic whose records only need to be decoded and walked; None for any other topic."""
         return self._plans.of(source, topic).plain
 
+    def row_plan(self, source: str, topic: str) -> Plan | None:
+        """Returns the plan of a topic whose records may become rows; None for any other topic."""
+        return self._plans.of(source, topic).rows
+
     def map(self, source: str, record: Record, document: object = NOT_DECODED) -> Mapped:
         """Returns the outcome of a record; `document` is the payload as decoded JSON, if it was decoded already.
 
@@ -196,7 +200,7 @@ class Mapper:
             return Mapped(skipped=True, why="retained" if payload else "cleared")
         plan = topic.plain
         if plan is None:
-            return self._map_by_rules(source, record, topic, payload)
+            return self._map_by_rules(source, record, topic, payload, document)
         self._took(plan.rule)
         mapped = self._plainly(plan, record, payload, document)
         if plan.rule.align is not None:
@@ -220,20 +224,19 @@ class Mapper:
             return _unreadable(error, payload)
         return _with_remedy(mapped, decode(payload)) if mapped.rejects and _has_no_number(mapped) else mapped
 
-    def watch(self, plan: Plan, flat: Flat, document: object, time_us: int) -> None:
+    def watch(self, flat: Flat, document: object, time_us: int) -> None:
         """For some of the messages that became rows, check whether several things share the topic.
 
         `time_us` is the time of the message, in µs since 1970.
         """
+        plan = flat.plan
+        assert plan is not None  # noqa: S101 - the shape was learned
         watch = plan.watch
         if watch is not None and watch.left:
             watch.left -= 1
             return
         values = zip(flat.inputs, flat.values(document), strict=True)
         self._documents.watch(plan, document, [(input_id, time_us, value) for input_id, value in values])
-        if self._held(plan):
-            plan.flat = None
-            plan.flats.clear()
 
     def _held(self, plan: Plan) -> SharedTopic | None:
         """Returns the shared topic of the plan if its values must not pass without another rule; else None."""
@@ -369,9 +372,9 @@ class Mapper:
 
     # -- all other records ------------------------------------------------------------------------
 
-    def _map_by_rules(self, source: str, record: Record, topic: TopicPlan, payload: bytes) -> Mapped:
+    def _map_by_rules(self, source: str, record: Record, topic: TopicPlan, payload: bytes, document: object) -> Mapped:
         notes = self._notes.cleared()
-        decoded = Decoded(payload, record.headers, self.max_payload_bytes, notes, once=not self._match_all)
+        decoded = Decoded(payload, record.headers, self.max_payload_bytes, notes, document, once=not self._match_all)
         result = Mapped()
         taken = skipped = 0
         shares = self._shares = []
@@ -396,7 +399,8 @@ class Mapper:
             if rule.align is not None:
                 mapped.samples = self.aligner.align(mapped.samples, rule.align)
             shares.append(RuleShare(rule.number, len(mapped.samples), len(mapped.rejects), mapped.filtered))
-            result = _joined(result, _pointing(mapped, rule))
+            mapped = _pointing(mapped, rule)
+            result = mapped if taken == 1 else _joined(result, mapped)
             if not self._match_all and not decoded.has_more(rule.format):
                 break
         if notes.tolerated:

@@ -24,6 +24,7 @@ from connector.mapping.time.clock_skew import DeviceLag
 from connector.records import ItemMetadata, Record, SignalMetadata
 
 if TYPE_CHECKING:
+    from connector.mapping.documents.known_items import KnownItems
     from connector.mapping.signals.shared_topics import Watch
 
 NO_VALUE_RULE: Final = ValueRule()
@@ -53,6 +54,7 @@ class Plan:
         "flats",
         "found",
         "ids",
+        "items",
         "lacking",
         "lists",
         "read_time",
@@ -91,6 +93,8 @@ class Plan:
         too."""
         self.flat: Flat | None = None
         """The last of the `flats` that was used: mostly the next object has the same shape."""
+        self.items: KnownItems | None = None
+        """The known items, of all combinations of texts of this topic; None if there are none."""
         self.clock: DeviceLag | None = None
         self.lacking: frozenset[str] = frozenset()
         """Variables that these records lack: a value gets no input ID if its ID needs one of them."""
@@ -110,8 +114,11 @@ class Plan:
         record = record_key({name: said[name] for name in identity}) if identity else ""
         plan = Plan(self.source, self.topic, self.rule, {**self.variables, **named, **said}, record)
         plan.lacking = self.rule.lacking(said)
+        plan.items = self.items
         if len(self.by_texts) >= _MOST_PLANS:
             self.by_texts.clear()
+            if self.items is not None:
+                self.items.forget()
         self.by_texts[texts] = plan
         return plan
 
@@ -130,6 +137,8 @@ class Plan:
         self.shapes.clear()
         self.flats.clear()
         self.lists = self.flat = None
+        if self.items is not None:
+            self.items.forget()
 
     def for_found(self) -> Plan:
         """Returns the plan of the values that the rule's expressions find."""
@@ -157,6 +166,8 @@ class TopicPlan:
 
     plain: Plan | None = None
     """The plan of the only rule, if a record only needs to be decoded and walked; else None."""
+    rows: Plan | None = None
+    """The plan of the only rule, if records may become rows; else None."""
     choices: list[tuple[Rule, Plan]] = field(default_factory=list)
     fallback: Plan | None = None
     """The plan for records that no rule takes."""

@@ -12,6 +12,7 @@ from typing import Final
 
 from connector.formats.format import PayloadError
 from connector.formats.sparkplug.rule import variables_of
+from connector.mapping.documents.item_rows import may_be_rows
 from connector.mapping.plans import Plan, TopicPlan, header_of, key_of
 from connector.mapping.rules.rules import AUTO_TIME, COMPOSED_TIME, FIELD_TIME, HEADER_TIME, Rule
 from connector.mapping.rules.templates import KEY
@@ -76,8 +77,10 @@ class TopicPlans:
         if len(topic.choices) == 1:
             rule, plan = topic.choices[0]
             if rule.is_plain and not rule.skip:
-                topic.plain = plan
+                topic.plain = topic.rows = plan
                 self.set_clock(plan)
+            elif may_be_rows(rule):
+                topic.rows = plan
         if len(self._topics) >= _MAX_PLANS:
             self._forget()
         self._topics[source, name] = topic

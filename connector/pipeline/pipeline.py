@@ -76,8 +76,7 @@ class Pipeline:
         all sources and returns the share of each rate that this process may use. `windows_done` is as in `WindowBook`.
         `default` is the name for people of the integration whose name is empty. `saw` gets the name of a source and its
         new records, `saw_signals` the parts of these records, and `forgot` the name of a source that has given
-        partitions away. `clock` gives seconds. `tracer` is told of each
-        delivery of a frame.
+        partitions away. `clock` gives seconds. `tracer` is told of each delivery of a frame.
         """
         self._sources = {source.name: source for source in sources}
         self._mapper = mapper

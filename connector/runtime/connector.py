@@ -193,10 +193,10 @@ class Connector:
             share=lambda shares: effective_share(delivery.share, [*shares, *elsewhere]),
             notices=self._notices,
             saw=self.carrying.saw,
+            tracer=self._tracer,
             saw_signals=None if self.silence is None else self.silence.saw,
             forgot=None if self.silence is None else self.silence.forget,
             delays=delays,
-            tracer=self._tracer,
         )
 
     def _watch_signals(self, silence: Silence, state_file: Path) -> None:

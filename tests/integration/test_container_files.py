@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -87,7 +88,8 @@ def on_this_machine(example: Path, folder: Path) -> Path:
 def content_of(name: str, url: str) -> str:
     """Something that a file of this name may hold."""
     if "credentials" in name:
-        return json.dumps(CREDENTIALS | {"apiUrl": url})
+        integration = "c" + hashlib.sha256(name.encode()).hexdigest()[:19]  # no two files are of one integration
+        return json.dumps(CREDENTIALS | {"apiUrl": url, "integration": integration})
     if not name.endswith((".pem", ".crt", ".key")):
         return "content"
     if "key" in name:

@@ -14,7 +14,7 @@ from typing import Final
 
 import orjson
 
-from connector.formats.documents import count
+from connector.formats.documents import count_keys
 from connector.formats.format import DecodingNotes, PayloadError
 from connector.formats.text.characters import decode_text
 from connector.formats.text.loose_json import NON_FINITE, as_json, with_finite_words
@@ -64,6 +64,8 @@ def may_repeat_keys(payload: bytes, keys: int) -> bool:
     False is certain. True may be wrong: a text, or a part of the document whose keys were not counted, may look like a
     key.
     """
+    if payload.count(b":") == keys:
+        return False
     if payload.count(b'":') == keys and (len(payload.split(None, 1)) == 1 or not _SPACED_COLON.search(payload)):
         return False
     return len(_KEY.findall(payload)) != keys
@@ -82,9 +84,15 @@ def decode_checked(payload: bytes, notes: DecodingNotes, *, lenient: bool = Fals
         document = _second_look(payload, error, notes.tolerated, lenient=lenient)
         notes.repeats = True  # perhaps: nothing else is certain here
         return document
+    return checked(document, payload, notes)
+
+
+def checked(document: object, payload: bytes, notes: DecodingNotes) -> object:
+    """The document of a payload, like `decode_repeated`; `document` is the same as orjson decodes it."""
     if isinstance(document, dict | list):
-        keys = count(document)[1]
-        if keys and may_repeat_keys(payload, keys):
+        colons = payload.count(b":")
+        keys = count_keys(document, colons)
+        if keys != colons and keys and may_repeat_keys(payload, keys):
             notes.repeats = True
             return decode_repeated(payload)
     return document

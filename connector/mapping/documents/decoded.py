@@ -3,23 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from connector.formats.format import BadDocument, DecodingNotes, Documents, Format, HeaderReader, PayloadError
-from connector.formats.text.json_payload import RepeatedKeys, decode_checked
+from connector.formats.text.json_payload import RepeatedKeys, checked, decode_checked
 from connector.mapping.documents.walk import LONGEST_PLACE, repeated, shortened
 from connector.records import Reason, Reject
+
+NOT_DECODED: Final = object()
+"""Stands for a document that was not decoded yet."""
 
 
 class Decoded:
     """A payload, decoded once for each format of its rules; knows the documents that rules have taken."""
 
     def __init__(
-        self, payload: bytes, headers: Sequence[tuple[str, str]], most: int, notes: DecodingNotes, *, once: bool
+        self,
+        payload: bytes,
+        headers: Sequence[tuple[str, str]],
+        most: int,
+        notes: DecodingNotes,
+        document: object = NOT_DECODED,
+        *,
+        once: bool,
     ) -> None:
         """`headers` are those of the record. `most` bounds the payload, in bytes. `notes` get what was overlooked.
 
-        With `once`, only the first rule that takes a document gets it.
+        `document` is the payload if it was decoded as JSON. With `once`, only the first rule that takes a document gets
+        it.
         """
+        self._document = document
         self._once = once
         self._payload = payload
         self._headers = headers
@@ -47,7 +60,11 @@ class Decoded:
                 )
             repeats: list[Reject] = []
             if form is None:
-                document = decode_checked(self._payload, self._notes)
+                document = self._document
+                if document is NOT_DECODED:
+                    document = decode_checked(self._payload, self._notes)
+                else:
+                    document = checked(document, self._payload, self._notes)
             elif self._headers and isinstance(form, HeaderReader):
                 document = form.decode_with(self._payload, self._headers)
             else:

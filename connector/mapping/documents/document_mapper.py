@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from math import isfinite
+from operator import itemgetter
 from typing import Final
 
 import orjson
@@ -17,7 +18,9 @@ from connector.formats.documents import count
 from connector.formats.text.json_payload import decode, decode_repeated, may_repeat_keys
 from connector.mapping.documents.decimals import DecimalsAsBytes
 from connector.mapping.documents.decode_hints import PackedTexts
-from connector.mapping.documents.items import items_of, leaves_beside
+from connector.mapping.documents.decoded import NOT_DECODED
+from connector.mapping.documents.items import PayloadItem, items_of, leaves_beside
+from connector.mapping.documents.known_items import KnownItems, Surroundings, has_known_items
 from connector.mapping.documents.known_lists import learn_lists, variant_of
 from connector.mapping.documents.known_shapes import NOT_YET, KnownShapes
 from connector.mapping.documents.nothing import nothing_because
@@ -50,8 +53,7 @@ from connector.mapping.time.times import TimeBounds, TimeError
 from connector.mapping.topic_plans import TopicPlans
 from connector.records import Mapped, Reason, Record, Reject, Sample
 
-NOT_DECODED: Final = object()
-"""Stands for a document that was not decoded yet."""
+_TIME: Final = itemgetter(1)
 _AHEAD_US: Final = 20 * 60 * 1_000_000
 """A time that is further ahead than this (µs) may be a local time that is written as UTC."""
 _MAX_SHAPES: Final = 100
@@ -222,6 +224,7 @@ class DocumentMapper:
         variant = variant_of(document, lists)
         if variant is not None:
             plan.flat = plan.flats[variant] = flat
+            flat.plan = plan
             flat.watched = plan.watched and may_name(document)
             self._plans.grew(_shape_bytes(flat.inputs))
 
@@ -231,10 +234,16 @@ class DocumentMapper:
         if watch is not None and watch.left:
             watch.left -= 1
             return
-        self._packed.look(plan, document)
+        if watch is None or watch.looks_closely:
+            self._packed.look(plan, document)
         grown = self._shared.look(plan, document, samples)
         if grown:
             self._plans.grew(grown)
+        if self._shared.held(plan) is not None:  # from now on, no message of the topic may be a row
+            plan.flat = None
+            plan.flats.clear()
+            if plan.items is not None:
+                plan.items.forget()
 
     def _learn_flat(self, plan: Plan, keys: tuple[str, ...], shape: Shape | None) -> None:
         """Learn the flat shape of objects with these keys, if such objects may become rows.
@@ -253,6 +262,7 @@ class DocumentMapper:
         flat = flat_of(shape, None if path is None else path.parts, by_name=rule.time.kind == AUTO_TIME)
         if flat is not None and self._thinner.how.keys().isdisjoint(flat.inputs):
             plan.flat = plan.flats[keys] = flat
+            flat.plan = plan
 
     def _any(self, record: Record, plan: Plan, value: object, payload: bytes | None) -> Mapped:
         work = self._walked(record, plan, value)
@@ -299,7 +309,7 @@ class DocumentMapper:
         return Mapped(samples, work.rejects, filtered, skipped, why)
 
     def _read_clock(self, work: Work, record: Record, plan: Plan) -> None:
-        newest = max(time_us for _, time_us, _ in work.samples)
+        newest = max(map(_TIME, work.samples))
         if newest == record.time_us or plan.clock is None:
             return
         plan.clock.note(record.time_us, newest)
@@ -332,25 +342,32 @@ class DocumentMapper:
         beside = leaves_beside(rule, selected)
         total = leaves(selected) if beside is None else 0
         around = outer if outer[0] is not selected else ()
-        base = plan
-        by_name = rule.dynamic == (ITEM,)
         composed = rule.time.composed is not None
-        looks_out = bool(around) and (composed or rule.quality is not None)
-        for item in items_of(rule, selected):
+        told = tuple(texts.values())
+        items = items_of(rule, selected)
+        if beside is not None and (known := self._known_items(plan)) is not None:
+            found = rule.iterate[0].find(selected)
+            if type(found) is list or (type(found) is dict and rule.item_name is None):
+                seen = len(found)
+                outside_items = (selected, *around)
+                surroundings = Surroundings(
+                    work,
+                    selected,
+                    told,
+                    lambda: self._time_of(work, record, rule.time, {}, outside_items),
+                    lambda: not _is_bad(rule.quality, {}, outside_items),
+                )
+                items = known.take(surroundings, found)
+        for item in items:
             seen += 1
             if composed:
                 work.at = item.names[-1] if item.names else "", item.place
                 if rule.time.is_key:
                     item = item._replace(names=item.names[:-1])  # noqa: PLW2901 - the key is the time, and no name
-            if by_name:
-                known = plan.by_texts.get((item.name,))
-                base = known or self._plans.plan_for(plan, {ITEM: item.name}, named)
-            elif rule.dynamic:
-                said = {**texts, **item_texts(rule, item.name, item.place, item.value, item.outer)}
-                base = self._plans.plan_for(plan, said, named)
-            elif base.clock is None:
-                self._plans.set_clock(base)
-            taken = self._take_item(work, record, base, item.value, (*item.outer, *around) if looks_out else item.outer)
+            base = self._plan_of_item(rule, plan, item, texts, named)
+            work.plan = base
+            outer = (*item.outer, *around)
+            taken = self._take_item(work, record, base, item.value, outer)
             if taken >= 0:
                 inside += taken
                 continue
@@ -359,12 +376,11 @@ class DocumentMapper:
             inside += leaves(item.value)
             self._walker.check_count(work)
             place = item.name.strip() or str(item.place)
-            outer = (*item.outer, *around)
             value = _combined(work, rule, item.value, outer, place)
             self._walk_document(work, record, base, value, outer, place)
             if rule.combine is None:
-                self._learn_item(base, value)
-        work.plan, work.place = base, ""
+                self._learn_item(base, value, item, told)
+        work.place = ""
         work.filtered += (max(0, total - inside) if beside is None else beside) + max(0, outside)
         if not seen and any(isinstance(path.find(selected), dict | list) for path in (*rule.iterate, *rule.parallel)):
             return Mapped(filtered=work.filtered, skipped=True, why="null")
@@ -372,7 +388,36 @@ class DocumentMapper:
             return _nothing(
                 f"there is nothing to take items from at {' → '.join(path.text for path in rule.iterate) or '@'}",
             )
-        return self._finish(work, record, base, selected)
+        return self._finish(work, record, work.plan, selected)
+
+    def _plan_of_item(
+        self, rule: Rule, plan: Plan, item: PayloadItem, texts: Mapping[str, str], named: Mapping[str, str]
+    ) -> Plan:
+        if rule.dynamic == (ITEM,):
+            return plan.by_texts.get((item.name,)) or self._plans.plan_for(plan, {ITEM: item.name}, named)
+        if rule.dynamic:
+            said = {**texts, **item_texts(rule, item.name, item.place, item.value, item.outer)}
+            return self._plans.plan_for(plan, said, named)
+        if plan.clock is None:
+            self._plans.set_clock(plan)
+        return plan
+
+    def _known_items(self, plan: Plan) -> KnownItems | None:
+        """Returns the known items of a plan; None if its rule needs the walk for each item."""
+        if plan.items is None and has_known_items(plan.rule):
+            quality, read = plan.rule.quality, plan.rule.time.read
+            good = frozenset() if quality is None else quality.good
+            plan.items = KnownItems(
+                plan,
+                self._bounds,
+                lambda shape, obj, time_us, newest_us, samples: self._shapes.take_known(
+                    shape, obj, time_us, newest_us, read, samples
+                ),
+                lambda found: _is_in(found, good),
+                self._thinner.how,
+                self._plans.grew,
+            )
+        return plan.items
 
     def _take_item(  # noqa: PLR0911 - ways out
         self, work: Work, record: Record, plan: Plan, obj: object, outer: tuple[object, ...]
@@ -387,26 +432,15 @@ class DocumentMapper:
         if shape is None:
             return -1
         rule = plan.rule
-        if rule.quality is not None and rule.quality.use != "keep" and _is_bad(rule.quality, obj, outer):
+        if _is_bad(rule.quality, obj, outer):
             return -1
         newest_us = work.arrival_us + self._bounds.newest_after_arrival_us
-        time_us = record.time_us
-        if rule.time.kind == FIELD_TIME:
-            found = self._shapes.known_time(rule.time, obj, newest_us)
-            if found is None:
-                return -1
-            time_us = found
-        elif rule.time.composed is not None:
-            place = Place(record, plan.variables, work.whole, obj, outer, *work.at, work.found_around)
-            composed_us = self._composed(rule.time, place, newest_us)
-            if composed_us is None:
-                return -1
-            time_us = composed_us
-        elif (rule.time.kind == AUTO_TIME and shape.time_key is None) or record.time_kind:
-            return -1  # the time may be in an object around the item
+        time_us = self._time_of_item(work, record, plan, shape, obj, outer)
+        if time_us is None:
+            return -1
         samples: list[Sample] = []
         filtered = self._shapes.take_known(shape, obj, time_us, newest_us, rule.time.read, samples)
-        if filtered < 0:
+        if filtered < 0 or not samples:
             return -1
         for _, _, value in samples:
             if not isfinite(value):
@@ -415,21 +449,44 @@ class DocumentMapper:
         work.filtered += filtered
         return shape.leaves
 
-    def _learn_item(self, plan: Plan, value: object) -> None:
+    def _time_of_item(
+        self, work: Work, record: Record, plan: Plan, shape: Shape, obj: dict[str, object], outer: tuple[object, ...]
+    ) -> int | None:
+        """Returns the time of an item in µs; None if the item must be walked for its time."""
+        rule = plan.rule
+        newest_us = work.arrival_us + self._bounds.newest_after_arrival_us
+        if rule.time.kind == FIELD_TIME:
+            return self._shapes.known_time(rule.time, obj, newest_us)
+        if rule.time.composed is not None:
+            place = Place(record, plan.variables, work.whole, obj, outer, *work.at, work.found_around)
+            return self._composed(rule.time, place, newest_us)
+        if (rule.time.kind == AUTO_TIME and shape.time_key is None) or record.time_kind:
+            return None  # the time may be in an object around the item
+        if rule.time.kind == AUTO_TIME:
+            try:
+                self._time_of(work, record, rule.time, obj, outer)
+            except TimeError:
+                return None  # the walk refuses the item for it
+        return record.time_us
+
+    def _learn_item(self, plan: Plan, value: object, item: PayloadItem, texts: tuple[str, ...]) -> None:
         rule = plan.rule
         if type(value) is dict and not rule.expressions and rule.time.kind in _SHAPED_TIMES:
             shape = self._shapes.learn_shape(plan, value)
             if shape is not None and shape is not NOT_YET:
                 if len(plan.shapes) >= _MAX_SHAPES:
                     plan.shapes.clear()
-                plan.shapes[tuple(value)] = shape
-                self._plans.grew(_shape_bytes(shape.keys))
+                if shape.keys not in plan.shapes:
+                    self._plans.grew(2 * _shape_bytes(shape.keys))
+                plan.shapes[shape.keys] = shape
+                if plan.items is not None:
+                    plan.items.learn(plan, item.names[-1] if item.names else "", value, shape, texts)
 
     def _walk_document(
         self, work: Work, record: Record, plan: Plan, value: object, outer: tuple[object, ...], place: str
     ) -> None:
         """Walk one document under its plan; for an item, `outer` has the items around it, from the inside out."""
-        work.plan, work.place = plan, place
+        work.plan, work.place, work.ambiguous = plan, place, frozenset()  # nothing of an item before
         rule = plan.rule
         try:
             time_us = self._time_of(work, record, rule.time, value, outer)
@@ -583,7 +640,10 @@ def _shape_bytes(keys: Collection[str]) -> int:
     return 1500 + 150 * len(keys) + sum(map(len, keys))
 
 
-def _is_bad(quality: Quality, obj: dict[str, object], outer: tuple[object, ...]) -> bool:
+def _is_bad(quality: Quality | None, obj: dict[str, object], outer: tuple[object, ...]) -> bool:
+    """Whether the quality of an object, or else of the nearest object around it, decides against its values."""
+    if quality is None or quality.use == "keep":
+        return False
     found = quality.path.find(obj)
     if found is MISSING:
         found = nearest(quality.path, obj, outer)
@@ -611,14 +671,14 @@ def _places(plan: Plan) -> dict[str, str]:
 def _take_back(work: Work, plan: Plan, first: int, reject: Reject) -> None:
     """Turn the samples from `first` on that need the record's own time into rejects."""
     paths = _places(plan)
-    kept = work.samples[:first]
+    kept: list[Sample] = []
     for sample in work.samples[first:]:
         if sample[1] == NO_TIME:
             path = paths.get(sample[0]) or "(top)"
             work.rejects.append(Reject(reject.reason, reject.message, path, shortened(repr(sample[2]))))
         else:
             kept.append(sample)
-    work.samples = kept
+    work.samples[first:] = kept
 
 
 def _nothing(message: str, filtered: int = 0) -> Mapped:

@@ -47,12 +47,8 @@ def items_of(rule: Rule, document: object) -> Iterator[PayloadItem]:
     if len(rule.iterate) == 1 and not rule.parallel:  # most rules: one list
         elements = rule.iterate[0].find(document)
         if isinstance(elements, list):
-            around, named = (document,), rule.item_name
             for index, value in enumerate(elements):
-                if named is not None and type(value) is dict:
-                    yield PayloadItem((template_text(named.find(value)),), index, value, around)
-                else:
-                    yield _named(PayloadItem((), index, value, around), named)
+                yield element_of(rule, "", index, value, document, members=False)
             return
     found: Iterator[PayloadItem] = iter((PayloadItem((), 0, document, ()),))
     names = (*rule.outer_names, rule.item_name)
@@ -67,16 +63,25 @@ def items_of(rule: Rule, document: object) -> Iterator[PayloadItem]:
     yield from found
 
 
+def element_of(rule: Rule, key: str, index: int, value: object, document: object, *, members: bool) -> PayloadItem:
+    """Returns an item of a rule with one path to its items; with `members`, items of an object are named by `key`."""
+    name = rule.item_name
+    if name is not None and type(value) is dict:
+        return PayloadItem((template_text(name.find(value)),), index, value, (document,))
+    return _named(PayloadItem((key,) if members and name is None else (), index, value, (document,)), name)
+
+
 def leaves_beside(rule: Rule, document: object) -> int | None:
     """Returns the number of the document's values outside its items; None if the number is only known afterwards."""
     if len(rule.iterate) != 1 or rule.parallel or not rule.iterate[0].plain:
         return None
-    parts = rule.iterate[0].parts
-    if not parts:
-        return 0
-    if len(parts) > 1 or not isinstance(document, dict):
-        return None
-    return sum(leaves(value) for key, value in document.items() if key != parts[0])
+    beside = 0
+    for part in rule.iterate[0].parts:
+        if not isinstance(document, dict) or (part not in document and len(rule.iterate[0].parts) > 1):
+            return None
+        beside += sum(leaves(value) for key, value in document.items() if key != part)
+        document = document.get(part)
+    return beside
 
 
 def _members(path: Path, name: Path | None, around: Iterator[PayloadItem]) -> Iterator[PayloadItem]:

@@ -12,6 +12,7 @@ from typing import Final
 
 from connector.mapping.documents.field_names import meaning
 from connector.mapping.documents.item_names import item_name
+from connector.mapping.documents.nothing import NO_VALUE_WORDS
 from connector.mapping.documents.places import is_odd, last_key, segment
 from connector.mapping.documents.shapes import TIME, Shape
 from connector.mapping.documents.walk import LONGEST_PLACE, MAX_DEPTH, is_item, repeated_places
@@ -19,7 +20,15 @@ from connector.mapping.plans import NO_VALUE_RULE, Plan, value_of, value_rule
 from connector.mapping.rules.paths import MISSING
 from connector.mapping.rules.rules import AUTO_TIME, TimeSource
 from connector.mapping.rules.values import DECIMAL_TEXT, Conversion, ValueRejectedError
-from connector.mapping.time.times import LEAST_EPOCH, ReadTime, TimeBounds, TimeError, may_be_other_time
+from connector.mapping.time.times import (
+    LEAST_EPOCH,
+    ReadTime,
+    TimeBounds,
+    TimeError,
+    is_possible_time_name,
+    is_time_name,
+    may_be_other_time,
+)
 from connector.records import Sample
 
 NOT_YET: Final = Shape((), (), None, None, -1, 0)
@@ -153,6 +162,8 @@ class KnownShapes:
         if len(obj) > self._max_values or depth > MAX_DEPTH or len(path) > LONGEST_PLACE:
             return None
         time_key = self._find_time(obj) if rule.time.kind == AUTO_TIME else None
+        if rule.time.kind == AUTO_TIME and may_have_time(obj, time_key):
+            return NOT_YET
         if any(map(is_odd, obj)) and repeated_places(obj, path, _has_no_time):
             return None
         prefix = path + "." if path else ""
@@ -179,14 +190,14 @@ class KnownShapes:
                 entries.append(plan.ids[at] or False)
             elif (says := value_rule(rule, at)) is None:
                 entries.append(False)
-            elif type(value) is str and says is NO_VALUE_RULE and meaning(key).text_identifier:
-                entries.append(True)
             elif (
                 rule.conversion is not None
                 or getattr(rule.values.get(at), "conversion", None) is not None
                 or (rule.attribute_sources and getattr(value_of(plan, at), "conversion", None) is not None)
             ):
                 return NOT_YET  # the text of another object may become a number
+            elif type(value) is str and says is NO_VALUE_RULE and meaning(key).text_identifier:
+                entries.append(True)
             else:
                 entries.append(None)
         some = tuple(conversions) if any(conversions) else None
@@ -199,6 +210,18 @@ class KnownShapes:
             and value_rule(rule, prefix + segment(key)) is NO_VALUE_RULE
         )
         return Shape(tuple(obj), tuple(entries), time_key, some, keys, found, guarded)
+
+
+def may_have_time(obj: dict[str, object], time_key: str | None) -> bool:
+    """Whether another object with these keys may have its time in a field that is empty here, not in `time_key`."""
+    if time_key is not None and is_time_name(time_key):
+        return False
+    return any(
+        is_possible_time_name(key)
+        and (value is None or (type(value) is str and value.strip().lower() in NO_VALUE_WORDS))
+        for key, value in obj.items()
+        if key != time_key
+    )
 
 
 def _has_no_time(_obj: dict[str, object]) -> bool:

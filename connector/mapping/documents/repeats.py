@@ -7,10 +7,12 @@ nobody could say which sample is right. Because the message does not show this, 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from operator import itemgetter
 
 from connector.mapping.time.times import format_time
 from connector.records import FIRST_US, LAST_US, Reason, Reject, Sample
 
+_INPUT = itemgetter(0)
 _REMEDY = (
     "no field tells them apart; in the rule of this topic set iterate with item_name (or {item.FIELD} or {index} in "
     "input), or time to the field with the time of each item, or shared_inputs: true if they are one signal"
@@ -26,7 +28,7 @@ def refuse_repeats(
     samples with equal values at another time are one reading that was written twice: the first sample stays, and the
     others are left out.
     """
-    if len({sample[:2] for sample in samples}) == len(samples):
+    if len(set(map(_INPUT, samples))) == len(samples) or len({sample[:2] for sample in samples}) == len(samples):
         return samples, [], 0
     values: dict[tuple[str, int], list[float]] = {}
     for input_id, time_us, value in samples:

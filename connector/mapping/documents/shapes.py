@@ -10,10 +10,13 @@ from collections.abc import Callable, Iterable, Iterator
 from operator import itemgetter
 from struct import Struct
 from sys import float_info
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from connector.mapping.rules.values import Conversion
 from connector.records import Rows
+
+if TYPE_CHECKING:
+    from connector.mapping.plans import Plan
 
 TIME: Final = ""
 _MAX: Final = float_info.max
@@ -63,6 +66,7 @@ class Flat:
         "objects",
         "pack",
         "plain",
+        "plan",
         "rows",
         "texts",
         "time",
@@ -106,6 +110,8 @@ class Flat:
         """Whether all members become samples: then an object with these values and no further keys has this shape."""
         self.watched = False
         """Whether texts of such objects may tell several things apart."""
+        self.plan: Plan | None = None
+        """The plan that watches such objects; None until they are learned."""
         self.rows: Rows | None = None
         """The rows to which the next object is added, during one chunk; None between chunks."""
 
@@ -130,7 +136,7 @@ class Flat:
         flat.time = time
         flat.texts, flat.identifiers, flat.guards = [], [], []
         flat.left_out = flat.filtered = filtered
-        flat.plain, flat.watched, flat.rows = True, False, None
+        flat.plain, flat.watched, flat.plan, flat.rows = True, False, None, None
         return flat
 
 

@@ -131,6 +131,11 @@ class Watch:
         self.messages = 0
         self.found: SharedTopic | None = None
 
+    @property
+    def looks_closely(self) -> bool:
+        """Whether the next message is to be searched for more than texts and qualities: of the later ones, a fourth."""
+        return self.messages < _WATCHED or not self.messages % 4
+
     def look(self, document: object, samples: Iterable[Sample]) -> tuple[dict[str, _Field], list[tuple[str, set[str]]]]:
         """Watch a message and its samples.
 

@@ -17,7 +17,9 @@ from connector.records import Reason, Reject
 from connector.state.state import SignalStatus, State, read_held
 from tests.unit.commands.configuration import CREDENTIALS
 
-NAMED = "clarify: {credentials: credentials.json, name: main, integrations: {plant-b: {credentials: b.json}}}"
+NAMED = (
+    "clarify: {credentials: credentials.json, name: main, integrations: {plant-b: {credentials: credentials-b.json}}}"
+)
 RULES = """
 mapping:
   rules:
@@ -34,7 +36,7 @@ LINES = "".join(
 def several(config: Path) -> Path:
     """The configuration with a second integration, whose credentials are there."""
     config.write_text(config.read_text().replace("clarify: {credentials: credentials.json}", NAMED) + RULES)
-    (config.parent / "b.json").write_text(json.dumps({**CREDENTIALS, "integration": OTHER}))
+    (config.parent / "credentials-b.json").write_text(json.dumps({**CREDENTIALS, "integration": OTHER}))
     return config
 
 
@@ -118,7 +120,7 @@ def test_dead_letters_of_what_an_integration_refused() -> None:
 
 
 def test_two_names_of_one_integration_are_an_error(several: Path) -> None:
-    (several.parent / "b.json").write_text(json.dumps(CREDENTIALS))
+    (several.parent / "credentials-b.json").write_text(json.dumps(CREDENTIALS))
     found = cli("check", several)
     assert found.exit_code == 1
     assert "clarify.integrations.plant-b: its credentials are for the integration" in found.output

@@ -248,6 +248,22 @@ def test_the_same_payload_has_the_same_time_whatever_came_before() -> None:
     assert mapped(payload, mapper=mapper).samples == mapped(payload).samples
 
 
+def test_a_time_that_was_empty_at_first_is_read_when_it_is_there() -> None:
+    mapper = Mapper()
+    for empty in ("null", '""', '"unknown"'):
+        assert mapped(f'{{"v": 1, "date": {empty}}}', mapper=mapper).samples == [("t:v", ARRIVAL, 1)]
+    assert mapped(f'{{"v": 1, "date": {TS}}}', mapper=mapper).samples == [("t:v", TS * 10**6, 1)]
+    found = mapped('{"v": 1, "date": "2026-09-21T12:00:00Z"}', mapper=mapper)
+    assert found.samples == [("t:v", 1_789_992_000_000_000, 1)]
+
+
+def test_a_text_that_a_rule_rejects_is_rejected_each_time_also_if_it_is_an_identifier() -> None:
+    mapper = Mapper(rules({"topic": "#", "text": "reject"}))
+    for _ in range(3):
+        found = mapped('{"v": 1, "serial": "AB-7"}', mapper=mapper)
+        assert [reject.path for reject in found.rejects] == ["serial"]
+
+
 def test_a_rule_may_say_where_the_time_is() -> None:
     payload = f'{{"ts": 1, "meta": {{"at": "{TS}"}}, "v": 1}}'
     found = mapped(payload, mapper=Mapper(rules({"topic": "#", "time": "meta.at"})))

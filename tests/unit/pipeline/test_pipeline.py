@@ -14,7 +14,7 @@ from connector.formats.format import SchemaUnavailableError
 from connector.formats.sparkplug.datatypes import DataType
 from connector.formats.sparkplug.topic import Owner
 from connector.ledger.account import Counts
-from connector.mapping.documents.document_mapper import NOT_DECODED
+from connector.mapping.documents.decoded import NOT_DECODED
 from connector.mapping.mapper import Mapper
 from connector.mapping.rules.compiler.rule import compile_rule
 from connector.mapping.rules.section import RuleSection

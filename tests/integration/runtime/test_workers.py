@@ -49,7 +49,7 @@ def produce(kafka: KafkaBroker, topic: str, numbers: range) -> None:
 
 def shares(connector: ConnectorProcess) -> list[float]:
     metrics = connector.metrics()
-    return [metrics.get(f'clarify_connector_request_share{{worker="{worker}"}}', -1.0) for worker in (1, 2)]
+    return [metrics.get(f'clarify_connector_request_share_ratio{{worker="{worker}"}}', -1.0) for worker in (1, 2)]
 
 
 def produce_and_look(kafka: KafkaBroker, topic: str, numbers: range, connector: ConnectorProcess) -> None:
@@ -102,7 +102,7 @@ def test_two_workers_share_partitions_and_rate_and_one_may_die(
         connector.start()
         wait_until(lambda: shares(connector) == [0.5, 0.5], 30, lambda: f"each owns half\n{connector.log()}")
         metrics = connector.metrics()
-        assert metrics['clarify_connector_request_rate{worker="1"}'] == 5.0
+        assert metrics['clarify_connector_allowed_requests_per_second{worker="1"}'] == 5.0
         assert metrics['clarify_connector_worker_up{worker="2"}'] == 1.0
         produce_and_look(kafka, topic, range(2000), connector)
         wait_until(lambda: sandbox.count_samples() == 2000, 30, "all of the first half")

@@ -12,8 +12,8 @@ from typing import Any, Final
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from connector.commands.dead_letters.remedies import remedy
 from connector.commands.live.pages import NoPageError, RunningPages
+from connector.dead_letters.remedies import remedy
 from connector.terminal.rates import Meter, RateMeter, Rates
 
 _PREFIX: Final = "clarify_connector_"

@@ -1,10 +1,12 @@
-"""The building blocks of configuration sections: durations, sizes, strictness, and the catalogues of kinds."""
+"""The building blocks of configuration sections: durations, sizes, secrets, strictness, and the catalogues of kinds."""
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Annotated, Any, Final, Generic, NamedTuple, TypeVar, Union, get_args
@@ -15,13 +17,19 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    GetCoreSchemaHandler,
     SecretStr,
+    ValidatorFunctionWrapHandler,
     WithJsonSchema,
+    WrapValidator,
     model_validator,
 )
+from pydantic_core import CoreSchema, core_schema
 
 from connector import ConnectorError
 
+READ_AGAIN: Final = "a file that ${file:…} names is read again before the next try"
+"""The end of a remedy for a refused log-in."""
 STDIN: Final = Path("-")
 """The path that means the standard input."""
 _DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)")
@@ -75,6 +83,85 @@ def _source_name(name: str) -> str:
     return name
 
 
+class UnreadableError(Exception):
+    """A `${…}` of the configuration cannot be replaced; the text says why."""
+
+
+class Referenced(str):
+    """A text of the configuration with a `${…}` in it, as it was read at the start; `again` reads it again."""
+
+    __slots__ = ("_last", "_read", "_said", "_setting")
+
+    _last: str
+    _read: Callable[[], str]
+    _said: str
+    _setting: str
+
+    @classmethod
+    def of(cls, text: str, setting: str, read: Callable[[], str]) -> Referenced:
+        """Returns the text of a setting; `read` reads it again, and raises `UnreadableError`."""
+        made = cls(text)
+        made._last, made._setting, made._read, made._said = text, setting, read, ""
+        return made
+
+    def again(self) -> str:
+        """Returns the text as its files have it now; the last readable one, if a file is missing, broken or empty."""
+        try:
+            self._last, problem = self._read(), ""
+        except UnreadableError as error:
+            problem = str(error)
+        if problem and problem != self._said:
+            import structlog  # noqa: PLC0415 - `health` reads a configuration, and must be quick
+
+            structlog.get_logger(__name__).warning(
+                "credentials_not_reloaded",
+                setting=self._setting,
+                reason=problem,
+                effect="the value that was read before is used",
+                remedy="mend the file; it is read again before the next try",
+            )
+        self._said = problem
+        return self._last
+
+
+def fresh(text: str) -> str:
+    """Returns a setting as its files have it now."""
+    return text.again() if isinstance(text, Referenced) else text
+
+
+class Secret(SecretStr):
+    """A secret. Each use reads the file of a `${file:…}` again, as `Referenced.again` does."""
+
+    _text: str = ""
+
+    @classmethod
+    def of(cls, text: Referenced) -> Secret:
+        """Returns the secret in a text."""
+        made = cls(text)
+        made._text = text
+        return made
+
+    def get_secret_value(self) -> str:
+        """Returns the secret as its files have it now."""
+        return fresh(self._text) if isinstance(self._text, Referenced) else super().get_secret_value()
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: type[Any], handler: GetCoreSchemaHandler) -> CoreSchema:
+        def keep(value: object) -> object:
+            return cls.of(value) if isinstance(value, Referenced) else value
+
+        return core_schema.no_info_before_validator_function(
+            keep, super().__get_pydantic_core_schema__(source, handler)
+        )
+
+
+def _kept(value: object, check: ValidatorFunctionWrapHandler) -> object:
+    checked = check(value)
+    return value if isinstance(value, Referenced) else checked
+
+
+UserName = Annotated[str, WrapValidator(_kept)]
+"""A text that belongs to a secret, and may change with it: for `fresh`."""
 Seconds = Annotated[
     float,
     BeforeValidator(seconds),
@@ -102,7 +189,7 @@ class TlsSection(Section):
     ca_file: Path | None = Field(default=None, description="PEM file of the server's certificate authority.")
     cert_file: Path | None = Field(default=None, description="PEM file of our own certificate (mutual TLS).")
     key_file: Path | None = Field(default=None, description="PEM file of the certificate's private key.")
-    key_password: SecretStr | None = Field(default=None, description="Password of the private key.")
+    key_password: Secret | None = Field(default=None, description="Password of the private key.")
     verify: bool = Field(
         default=True,
         description="Check the server's certificate and name. `false` lets anybody in between read and change "
@@ -124,6 +211,48 @@ class TlsSection(Section):
     def warnings(self) -> list[str]:
         """Texts for people about settings that work but are not wise."""
         return [] if self.verify else ["tls.verify is false: anybody in between can read and change everything"]
+
+
+class CredentialsInUse:
+    """The log-in and the certificates of a section, compared with those of the last look."""
+
+    def __init__(self, section: Section, **whose: str) -> None:
+        """`whose` are the fields of the line in the log; without any, nothing is logged."""
+        self._section = section
+        self._whose = whose
+        self._seen = dict(_digests(section))
+
+    def renewed(self) -> frozenset[str]:
+        """Returns the settings whose content has changed since the last call, such as `tls.cert_file`; logs them.
+
+        A file that cannot be read now counts as unchanged.
+        """
+        found = dict(_digests(self._section))
+        changed = frozenset(name for name, digest in found.items() if digest != self._seen.get(name))
+        self._seen |= found
+        if changed and self._whose:
+            import structlog  # noqa: PLC0415 - as above
+
+            structlog.get_logger(__name__).info("credentials_reloaded", **self._whose, settings=sorted(changed))
+        return changed
+
+
+def _digests(section: Section, at: str = "") -> Iterator[tuple[str, bytes]]:
+    """Yields setting → digest, for each secret, user name and certificate of a section that can be read."""
+    for name, value in section:
+        if isinstance(value, Section):
+            yield from _digests(value, f"{at}{name}.")
+        elif isinstance(value, Secret):
+            yield f"{at}{name}", _digest(value.get_secret_value().encode())
+        elif isinstance(value, Referenced):
+            yield f"{at}{name}", _digest(value.again().encode())
+        elif isinstance(value, Path) and isinstance(section, TlsSection):
+            with contextlib.suppress(OSError):
+                yield f"{at}{name}", _digest(value.read_bytes())
+
+
+def _digest(content: bytes) -> bytes:
+    return hashlib.sha256(content).digest()
 
 
 class Destination(NamedTuple):

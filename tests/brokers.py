@@ -6,6 +6,8 @@ a Mosquitto in a container where Docker answers, and only then the embedded stan
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import os
 import re
 import shutil
@@ -54,6 +56,13 @@ def need_mosquitto() -> str:
             pytest.fail("REQUIRE_REAL=1, but there is no mosquitto on this machine")
         pytest.skip("needs a Mosquitto on this machine that it may kill (Debian: apt-get install mosquitto)")
     return program
+
+
+def password_line(user: str, password: str) -> str:
+    """A line of Mosquitto's password file."""
+    salt = os.urandom(12)
+    digest = hashlib.pbkdf2_hmac("sha512", password.encode(), salt, 101)
+    return f"{user}:$7$101${base64.b64encode(salt).decode()}${base64.b64encode(digest).decode()}\n"
 
 
 class OwnBroker:
@@ -149,6 +158,11 @@ class Mosquitto(OwnBroker):
         """Whether this client is connected, as its log says."""
         told = re.findall(rf"(?: as|Client) {re.escape(client_id)} (\S+)", self.log())
         return bool(told) and told[-1].startswith("(")
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal, such as SIGHUP to let it read its passwords and certificates again."""
+        assert self._process is not None
+        self._process.send_signal(number)
 
     def reload(self, change: tuple[str, str]) -> None:
         """Replace a text of its configuration, where it stands first, and let it read the file again (SIGHUP)."""

@@ -36,7 +36,7 @@ class Security:
     def __init__(self, folder: Path) -> None:
         """Certificates go to `folder`; the token endpoint starts."""
         self.ports = {"SASL_SSL": free_port(), "SASL_PLAINTEXT": free_port(), "SSL": free_port()}
-        authority = trustme.CA()
+        authority = self._authority = trustme.CA()
         self.ca_file = folder / "ca.pem"
         authority.cert_pem.write_to_path(self.ca_file)
         self.cert_file, self.key_file = _issue(authority, folder / "client", USER)
@@ -65,6 +65,10 @@ class Security:
         for listener in ("sasl_ssl", "sasl_plaintext"):
             for mechanism, login in logins.items():
                 self.properties[f"listener.name.{listener}.{mechanism}.sasl.jaas.config"] = login
+
+    def another_certificate(self, stem: Path) -> tuple[Path, Path]:
+        """Another certificate for our user, and its key, as files whose names begin with `stem`."""
+        return _issue(self._authority, stem, USER)
 
     def bootstrap(self, listener: str) -> str:
         """Where SASL_SSL, SASL_PLAINTEXT or SSL listens."""

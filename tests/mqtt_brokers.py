@@ -24,7 +24,7 @@ from typing import ClassVar, Final, NoReturn, Self
 
 import pytest
 
-from tests.brokers import REQUIRE_REAL, USED, Mosquitto, OwnBroker, need_mosquitto
+from tests.brokers import REQUIRE_REAL, USED, Mosquitto, OwnBroker, need_mosquitto, password_line
 from tests.kafka_brokers import NEEDS_JAVA, java_program, leash
 from tests.maven import compiled, fetched
 from tests.node_packages import need_node
@@ -259,10 +259,7 @@ class MachinesMosquitto(Mosquitto):
         settings = "password_file {folder}/passwords\nacl_file {folder}/acl\nallow_anonymous true"
         super().__init__(persistence=True, settings=settings, program=program)
         self.config.write_text(self.config.read_text().replace("{folder}", str(self.folder)))
-        salt = os.urandom(12)
-        digest = hashlib.pbkdf2_hmac("sha512", MQTT_PASSWORD.encode(), salt, 101)
-        hashed = f"$7$101${base64.b64encode(salt).decode()}${base64.b64encode(digest).decode()}"
-        (self.folder / "passwords").write_text(f"{READER}:{hashed}\n")
+        (self.folder / "passwords").write_text(password_line(READER, MQTT_PASSWORD))
         rights = "topic readwrite #\ntopic deny secret/#\n"
         (self.folder / "acl").write_text(f"{rights}user {READER}\n{rights}")
         for name in ("passwords", "acl"):

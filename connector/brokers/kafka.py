@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from connector.brokers.kafka_section import KafkaConnectionSection
+from connector.settings import fresh
 
 _CONNECTION: Final = ("broker.", "client.", "connections.", "debug", "https.", "retry.", "sasl.", "socket.", "ssl.")
 """The beginnings of the names of settings for the connection, in contrast to settings for reading or writing."""
@@ -50,7 +51,7 @@ def _security(section: KafkaConnectionSection) -> dict[str, Any]:
     settings["sasl.mechanism"] = sasl.mechanism
     if sasl.mechanism == "OAUTHBEARER":
         settings["sasl.oauthbearer.method"] = "oidc"
-        settings["sasl.oauthbearer.client.id"] = sasl.client_id
+        settings["sasl.oauthbearer.client.id"] = sasl.client_id and fresh(sasl.client_id)
         settings["sasl.oauthbearer.token.endpoint.url"] = sasl.token_url
         if sasl.scope:
             settings["sasl.oauthbearer.scope"] = sasl.scope
@@ -59,7 +60,7 @@ def _security(section: KafkaConnectionSection) -> dict[str, Any]:
         if sasl.client_secret:
             settings["sasl.oauthbearer.client.secret"] = sasl.client_secret.get_secret_value()
     else:
-        settings["sasl.username"] = sasl.username
+        settings["sasl.username"] = sasl.username and fresh(sasl.username)
         if sasl.password:
             settings["sasl.password"] = sasl.password.get_secret_value()
     return settings

@@ -13,6 +13,8 @@ from typing import Final
 
 from confluent_kafka import KafkaError
 
+from connector.settings import READ_AGAIN
+
 
 class Action(StrEnum):
     """What to do about an error. After a fatal error, the client is replaced, unless the action is `EXIT`."""
@@ -44,7 +46,7 @@ CONNECTION: Final = (
     *(_E.ILLEGAL_SASL_STATE, _E.LISTENER_NOT_FOUND, _E.REBOOTSTRAP_REQUIRED),
 )
 """Codes about the connection to a broker, in contrast to the group, a topic or a commit."""
-_LOGIN: Final = "check the log-in (sasl), and the users of the brokers"
+_LOGIN: Final = f"check the log-in (sasl), and the users of the brokers; {READ_AGAIN}"
 _BATCH: Final = "the batch cannot be read: find out what writes it, and with which client"
 ROWS: Final = (
     Row(
@@ -249,7 +251,7 @@ _WORDS: Final = (
     ),
     (
         re.compile(r"alert certificate expired"),
-        "our certificate has expired: renew tls.cert_file, and check the clock of this machine",
+        "our certificate has expired: renew tls.cert_file, and check the clock of this machine; the file is read again",
     ),
     (
         re.compile(r"alert (?:unknown ca|certificate revoked|unsupported certificate|access denied)"),

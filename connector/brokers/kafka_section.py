@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Annotated, Final, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from connector.brokers.librdkafka import Setting, checked_settings
-from connector.settings import Section, TlsSection
+from connector.settings import Secret, Section, TlsSection, UserName
 
 _LOCAL_HOSTS: Final = ("localhost", "127.0.0.1", "::1")
 _EXTENSION: Final = re.compile(r"[A-Za-z]+")
@@ -41,12 +41,12 @@ class SaslSection(Section):
     """The log-in at Kafka."""
 
     mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"] = Field(description="SASL mechanism.")
-    username: str | None = Field(default=None, description="User, for PLAIN and SCRAM.")
-    password: SecretStr | None = Field(
+    username: UserName | None = Field(default=None, description="User, for PLAIN and SCRAM.")
+    password: Secret | None = Field(
         default=None, description="Password, for PLAIN and SCRAM. Use `${ENV}` or `${file:/run/secrets/…}`."
     )
-    client_id: str | None = Field(default=None, description="Client ID at the token endpoint, for OAUTHBEARER.")
-    client_secret: SecretStr | None = Field(default=None, description="Client secret, for OAUTHBEARER.")
+    client_id: UserName | None = Field(default=None, description="Client ID at the token endpoint, for OAUTHBEARER.")
+    client_secret: Secret | None = Field(default=None, description="Client secret, for OAUTHBEARER.")
     token_url: str | None = Field(
         default=None,
         repr=False,

@@ -17,7 +17,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from connector.settings import TlsSection
+from connector.settings import READ_AGAIN, TlsSection
 
 _ANSWER_BYTES: Final = 64 * 1024
 """The longest packet of a broker to a client that subscribes to nothing."""
@@ -123,6 +123,10 @@ class PublishingClient(paho_client.Client):
         """Send no more messages without acknowledgement than the broker takes. For the callback `on_connect`."""
         self._max_inflight_messages = min(_IN_FLIGHT, announced.receive_maximum)
 
+    def renew_tls(self, context: ssl.SSLContext) -> None:
+        """Use another context for the next connection, which paho makes by itself."""
+        self._ssl_context = context
+
     def ping(self, answered: Callable[[], None]) -> None:
         """Send PINGREQ. `answered` is called at each PINGRESP, in paho's thread."""
         self._answered = answered
@@ -179,7 +183,8 @@ def explained(error: Exception, seconds: float) -> str:
     plain: dict[type[Exception], str] = {
         ConnectionRefusedError: "connection refused; is the broker running, and is this its port?",
         socket.gaierror: "the host name is not known",
-        FileNotFoundError: "a certificate file is not there; see tls.ca_file, tls.cert_file and tls.key_file",
+        FileNotFoundError: "a certificate file is not there; see tls.ca_file, tls.cert_file and tls.key_file: they are "
+        "read again before the next try",
         TimeoutError: f"no answer within {seconds:g} s; is a firewall in between?",
     }
     return plain.get(type(error)) or str(error) or type(error).__name__
@@ -233,8 +238,8 @@ def connack_refusal(name: str, protocol: str) -> str:
     """The text for a refused connection: the reason code in the broker's answer, and a remedy."""
     hints = {
         "Unsupported protocol version": f"set protocol: {'3.1.1' if protocol == '5' else '5'}",
-        "Bad user name or password": "check username and password",
-        "Not authorized": "check username, password and the broker's access list",
+        "Bad user name or password": f"check username and password; {READ_AGAIN}",
+        "Not authorized": f"check username, password and the broker's access list; {READ_AGAIN}",
         "Client identifier not valid": "set another client_id",
     }
     hint = hints.get(name)

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Annotated, Final, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from connector.settings import Seconds, Section, TlsSection, number_as_text
+from connector.settings import Seconds, Secret, Section, TlsSection, UserName, number_as_text
 
 MQTT_PORTS: Final = {"mqtt": 1883, "mqtts": 8883, "ws": 80, "wss": 443}
 
@@ -69,8 +69,8 @@ class MqttConnectionSection(Section):
     protocol: Annotated[
         Literal["5", "3.1.1"], BeforeValidator(number_as_text, json_schema_input_type=Literal["5", "3.1.1", 5])
     ] = Field(default="5", description="MQTT version.")
-    username: str | None = Field(default=None, description="User name at the broker.")
-    password: SecretStr | None = Field(
+    username: UserName | None = Field(default=None, description="User name at the broker.")
+    password: Secret | None = Field(
         default=None, description="Password at the broker. Use `${ENV}` or `${file:/run/secrets/…}`."
     )
     tls: TlsSection = Field(default=TlsSection(), description="Certificates, for mqtts and wss.")

@@ -18,13 +18,13 @@ import httpx
 import orjson
 
 from connector.clarify import rpc
-from connector.clarify.credentials import Credentials, CredentialsSource
+from connector.clarify.credentials import Credentials, CredentialsSource, CurrentCredentials
 from connector.clarify.data_frame import DataFrame
 from connector.clarify.errors import NotAllowed, TooLarge
 from connector.clarify.limits import API_VERSION, REQUEST_BYTES
 from connector.clarify.models import SignalInfo, check_input_id
 from connector.clarify.results import InsertResult, SaveSignalsResult, insert_result, save_signals_result
-from connector.clarify.tokens import authorization
+from connector.clarify.tokens import RenewedAuthorization
 from connector.clarify.transport import Answer, Timeouts, Transport
 from connector.clarify.validation import validated
 
@@ -41,7 +41,7 @@ class Api:
 
     def __init__(
         self,
-        credentials: Credentials | CredentialsSource,
+        credentials: CurrentCredentials | Credentials | CredentialsSource,
         *,
         api_version: str = API_VERSION,
         timeout: Timeouts | None = None,
@@ -55,8 +55,8 @@ class Api:
         `transport` replaces the network. Raises CredentialsError for wrong credentials, and ArgumentError for other
         wrong arguments.
         """
-        if not isinstance(credentials, Credentials):
-            credentials = Credentials.load(credentials)
+        if not isinstance(credentials, CurrentCredentials):
+            credentials = CurrentCredentials.of(credentials)
         timeouts = timeout if timeout is not None else Timeouts()
         self._credentials = credentials
         self.longest_call = 4 * timeouts.total
@@ -68,20 +68,20 @@ class Api:
             transport=transport,
             verify=verify,
         )
-        self._authorization = authorization(credentials, self._transport, timeouts, clock)
+        self._authorization = RenewedAuthorization(credentials, self._transport, timeouts, clock)
         self._headers = {
             "Content-Type": "application/json",
             "Accept": "application/json",
             "X-API-Version": api_version,
         }
         self._request_ids = count(rpc.FIRST_ID)
-        self._insert_start = b'{"integration":%b,"data":' % orjson.dumps(credentials.integration)
+        self._insert_start = b'{"integration":%b,"data":' % orjson.dumps(credentials.value.integration)
         self._insert_end = b"}"
 
     @property
     def integration(self) -> str:
         """The ID of the integration that the credentials belong to."""
-        return self._credentials.integration
+        return self._credentials.value.integration
 
     @property
     def clock_offset(self) -> float | None:
@@ -147,7 +147,7 @@ class Api:
 
     def __repr__(self) -> str:
         version = self._headers["X-API-Version"]
-        return f"Api({self._credentials.api_url}, integration {self.integration}, API {version})"
+        return f"Api({self._credentials.value.api_url}, integration {self.integration}, API {version})"
 
     def _call(self, method: str, *params: bytes) -> dict[str, object]:
         request_id = next(self._request_ids)
@@ -172,7 +172,9 @@ class Api:
 
     def _post(self, method: str, body: bytes, header: str) -> Answer:
         headers = {**self._headers, "Authorization": header}
-        return self._transport.post(self._credentials.rpc_url, body, headers, method=method, stores=rpc.stores(method))
+        return self._transport.post(
+            self._credentials.value.rpc_url, body, headers, method=method, stores=rpc.stores(method)
+        )
 
     def _hider(self, header: str) -> Callable[[str], str]:
         """A function that removes the secret, and the token of this call, from a server's text."""

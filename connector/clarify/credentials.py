@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import ipaddress
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final, Literal, Self
 from urllib.parse import quote_plus
@@ -147,6 +147,74 @@ class Credentials(BaseModel):
         if not RESOURCE_ID.match(integration):
             raise ValueError("must be an ID of 20 characters out of a-v and 0-9")
         return integration
+
+
+class CurrentCredentials:
+    """The credentials in use, and the file that they come from. Not safe for threads."""
+
+    def __init__(
+        self,
+        credentials: Credentials,
+        file: Path | None = None,
+        *,
+        allow_insecure: bool = False,
+        told: Callable[[str | None], object] = lambda _problem: None,
+    ) -> None:
+        """Without a `file`, the credentials stay as they are; `allow_insecure` is as for `Credentials.load`.
+
+        `told` is called after each change of the file: with None if the file is used now, else with the reason.
+        """
+        self.value = credentials
+        self._former = credentials
+        self._file = file
+        self._allow_insecure = allow_insecure
+        self._told = told
+        self._stamp: tuple[int, ...] | None = None
+
+    @classmethod
+    def of(cls, source: Credentials | CredentialsSource) -> CurrentCredentials:
+        """The credentials from a source; only a path is read again. Raises CredentialsError."""
+        if isinstance(source, Credentials):
+            return cls(source)
+        is_path = isinstance(source, os.PathLike) or (isinstance(source, str) and not _is_json_text(source))
+        file = Path(os.path.expanduser(source)) if is_path else None  # type: ignore[arg-type]  # noqa: PTH111 - as above
+        return cls(Credentials.load(source), file)
+
+    def renewed(self) -> bool:
+        """Read the file again if it has changed. Returns whether other credentials are in use since then."""
+        stamp = _stamp(self._file)
+        if self._file is None or stamp is None or stamp == self._stamp:
+            return False
+        self._stamp = stamp
+        try:
+            found = Credentials.load(self._file, allow_insecure=self._allow_insecure)
+        except CredentialsError as error:
+            self._told(str(error))
+            return False
+        if (found.api_url, found.integration) != (self.value.api_url, self.value.integration):
+            self._told(
+                f"credentials file {self._file} is for integration {found.integration} at {found.api_url}, and "
+                f"integration {self.value.integration} at {self.value.api_url} is in use. Restart to use another one."
+            )
+            return False
+        if found == self.value:
+            return False
+        self._former, self.value = self.value, found
+        self._told(None)
+        return True
+
+    def hide(self, text: str, *more: str) -> str:
+        """As `Credentials.hide`, also for the credentials that were used before."""
+        return self._former.hide(self.value.hide(text, *more))
+
+
+def _stamp(file: Path | None) -> tuple[int, ...] | None:
+    """What changes with the content of a file; None if the file is not there now."""
+    try:
+        found = file.stat() if file else None
+    except OSError:
+        return None
+    return found and (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
 
 def _is_loopback(host: str) -> bool:

@@ -23,7 +23,7 @@ from urllib.parse import urlencode
 
 import orjson
 
-from connector.clarify.credentials import Credentials
+from connector.clarify.credentials import Credentials, CurrentCredentials
 from connector.clarify.errors import ClarifyError, NotAllowed, Retryable, TooLarge
 from connector.clarify.transport import Answer, Timeouts, Transport, failure, hide_trace
 
@@ -52,13 +52,45 @@ class Authorization(Protocol):
         """Note that the API forbade a call with this value, or (`refused`) answered 401 although the value is new."""
 
 
-def authorization(
-    credentials: Credentials, transport: Transport, timeouts: Timeouts, clock: Callable[[], float]
-) -> Authorization:
-    """The authorization for the login type of the credentials. `clock` returns monotonic seconds."""
-    if credentials.login.type == "basic-auth":
-        return BasicAuthorization(credentials)
-    return TokenAuthorization(credentials, transport, timeouts, clock)
+class RenewedAuthorization:
+    """The authorization for the login type of the credentials, made anew when their file changes.
+
+    So a token of the former credentials is not used any more. An error then names new credentials that are wrong while
+    a person is looking, and not when the token ends.
+    """
+
+    def __init__(
+        self, credentials: CurrentCredentials, transport: Transport, timeouts: Timeouts, clock: Callable[[], float]
+    ) -> None:
+        """`clock` returns monotonic seconds."""
+        self._credentials = credentials
+        self._parts = transport, timeouts, clock
+        self._lock = threading.Lock()
+        self._made = self._make()
+
+    def header(self) -> str:
+        """As `Authorization.header`, with the credentials that the file has now."""
+        return self._current().header()
+
+    def discard(self, header: str) -> bool:
+        """As `Authorization.discard`; True if the file has other credentials by now."""
+        return self._current().discard(header)
+
+    def distrust(self, header: str, *, refused: bool) -> None:
+        """As `Authorization.distrust`."""
+        self._current().distrust(header, refused=refused)
+
+    def _current(self) -> Authorization:
+        with self._lock:
+            if self._credentials.renewed():
+                self._made = self._make()
+            return self._made
+
+    def _make(self) -> Authorization:
+        credentials = self._credentials.value
+        if credentials.login.type == "basic-auth":
+            return BasicAuthorization(credentials)
+        return TokenAuthorization(credentials, *self._parts)
 
 
 class BasicAuthorization:
@@ -71,9 +103,9 @@ class BasicAuthorization:
         """The constant value."""
         return self._header
 
-    def discard(self, header: str) -> bool:  # noqa: ARG002
-        """False, because there is no other value."""
-        return False
+    def discard(self, header: str) -> bool:
+        """Whether the value is another one, of former credentials."""
+        return header != self._header
 
     def distrust(self, header: str, *, refused: bool) -> None:
         """Do nothing, because there is nothing to renew."""
@@ -210,7 +242,8 @@ class TokenAuthorization:
         said = f": {said}" if said else ""
         return NotAllowed(
             f"No token for these credentials: HTTP {answer.status}{said}. The credentials are wrong or deleted, or "
-            "belong to another apiUrl: create new credentials in Clarify's admin panel.",
+            "belong to another apiUrl: create new credentials in Clarify's admin panel. A changed credentials file is "
+            "read again before the next try.",
             code=answer.status,
             method=_METHOD,
             trace=hide_trace(answer.trace, self._credentials.hide),

@@ -46,7 +46,8 @@ _ADVICE: Final = {
     301: "The address has moved: correct apiUrl in the credentials.",
     308: "The address has moved: correct apiUrl in the credentials.",
     400: "Check apiUrl and the API version. If both are right, this program has a fault: please report the fault.",
-    401: "The credentials are wrong, expired or deleted: create new credentials in Clarify's admin panel.",
+    401: "The credentials are wrong, expired or deleted: create new credentials in Clarify's admin panel. "
+    "A changed credentials file is read again before the next try.",
     403: "Grant this integration access in Clarify's admin panel.",
     404: "Check apiUrl in the credentials: there is no Clarify API at this address.",
     407: _ADVICE_LOG_IN,

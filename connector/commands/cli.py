@@ -30,6 +30,7 @@ _COMMANDS: Final = {
     "items": "connector.commands.clarify.resources:items",
     "journal": "connector.commands.journal:journal",
     "ledger": "connector.commands.ledger:ledger",
+    "log-level": "connector.commands.log_level:log_level",
     "metadata": "connector.commands.metadata:metadata",
     "new-signals": "connector.commands.new_signals:new_signals",
     "preview": "connector.commands.try_out.preview_command:preview",

@@ -10,7 +10,7 @@ from typing import Final
 import click
 
 from connector.config.read import load_config
-from connector.runtime.drain import DrainFiles, DrainProgress, DrainRequest
+from connector.runtime.drain import DrainFiles, DrainProgress, DrainRequest, drain_files
 from connector.runtime.workers import worker_folder
 from connector.terminal.paths import UserPath
 from connector.terminal.text import say, say_text, shown
@@ -37,7 +37,7 @@ def drain(config: Path, within: float, end_session: bool) -> None:
     left wait in the journal for the next start.
     """
     loaded = load_config(config)
-    unasked = {worker: DrainFiles(worker_folder(loaded.state_dir, worker)) for worker in range(1, loaded.workers + 1)}
+    unasked = {worker: drain_files(worker_folder(loaded.state_dir, worker)) for worker in range(1, loaded.workers + 1)}
     ends: list[DrainProgress | None] = []
     while running := {worker: files for worker, files in unasked.items() if files.running()}:
         for worker, files in running.items():

@@ -18,6 +18,7 @@ import structlog
 from connector import __version__
 from connector.commands.configuration import CONFIG
 from connector.commands.exposed import exposed_files
+from connector.commands.log_level import log_options, with_log
 from connector.commands.without_rich import load_without_rich
 from connector.config.read import load_config
 from connector.observe.logs import configure_logs
@@ -26,6 +27,7 @@ from connector.state.files import open_private
 if TYPE_CHECKING:
     from connector.config.model import Config
     from connector.config.otlp import OtlpSection
+    from connector.observe.log_level import LogLevels
     from connector.observe.otlp.telemetry import Telemetry
     from connector.runtime.connector import Connector
 
@@ -35,19 +37,22 @@ _log = structlog.get_logger(__name__)
 @click.command()
 @CONFIG
 @click.option("--worker", type=int, hidden=True, help="Run this worker of a configuration with several.")
-def run(config: Path, worker: int | None) -> None:
+@log_options
+def run(config: Path, worker: int | None, log_level: str | None, log_format: str | None) -> None:
     """Run the connector until SIGTERM or Ctrl-C.
 
     The connector then sends the data in memory, and ends with the exit status 0.
     """
     # a thread writes the line: the interrupted thread may be logging, and hold the lock of the log
     signal.signal(signal.SIGHUP, lambda *_: threading.Thread(target=_say_no_reload, daemon=True).start())
-    loaded = load_config(config)
+    loaded = with_log(load_config(config), log_level, log_format)
     exposed = exposed_files(config, loaded)
     supervises = loaded.workers > 1 and worker is None
     with _telemetry(loaded, "supervisor" if supervises else str(worker or "")) as telemetry:
         if supervises:
-            _run_workers(config, loaded, exposed, telemetry)
+            given = {"--log-level": log_level, "--log-format": log_format}
+            options = [f"{name}={text}" for name, text in given.items() if text]
+            _run_workers(config, loaded, exposed, options, telemetry)
         else:
             _run(config, loaded, worker, exposed if worker is None else [], telemetry)
 
@@ -85,16 +90,23 @@ def _say_no_reload() -> None:
     )
 
 
-def _run_workers(file: Path, loaded: Config, exposed: Sequence[Path], telemetry: Telemetry | None) -> None:
-    """Run a process for each worker, and serve the pages of all workers together."""
+def _run_workers(
+    file: Path, loaded: Config, exposed: Sequence[Path], options: Sequence[str], telemetry: Telemetry | None
+) -> None:
+    """Run a process with `options` for each worker, and serve the pages of all workers together."""
+    from connector.observe.log_level import LogLevels, log_level_files  # noqa: PLC0415
     from connector.observe.of_workers import serve_together  # noqa: PLC0415
+    from connector.runtime.requests import HandedOn  # noqa: PLC0415
     from connector.runtime.workers import PORT_FILE, Supervisor, worker_folder  # noqa: PLC0415
 
     also = None if telemetry is None else telemetry.log
     configure_logs(loaded.observe.log_level, loaded.observe.log_format, also=also)
     _warn(exposed, loaded.observe.otlp)
-    supervisor = Supervisor(loaded, file)
-    ports = [worker_folder(loaded.state_dir, worker.number) / PORT_FILE for worker in supervisor.workers]
+    folders = {number: worker_folder(loaded.state_dir, number) for number in range(1, loaded.workers + 1)}
+    of_workers = HandedOn({number: log_level_files(folder, of_worker=True) for number, folder in folders.items()})
+    levels = LogLevels(log_level_files(loaded.state_dir), loaded.observe.log_level, of_workers)
+    supervisor = Supervisor(loaded, file, options=options, look=levels.look)
+    ports = [folder / PORT_FILE for folder in folders.values()]
     try:
         pages = serve_together(loaded, ports)
     except OSError as error:
@@ -118,6 +130,7 @@ def _run(
     config: Path, loaded: Config, worker: int | None, exposed: Sequence[Path], telemetry: Telemetry | None
 ) -> None:
     load_without_rich("httpx")
+    from connector.observe.log_level import LogLevels, log_level_files  # noqa: PLC0415
     from connector.observe.pages import serve  # noqa: PLC0415
     from connector.runtime.connector import Connector, calm_collector  # noqa: PLC0415 - only this command needs all
 
@@ -163,7 +176,8 @@ def _run(
         connector.supervision.also(telemetry.thread)
     calm_collector()
     _log.info("started", version=__version__, config=str(config), state_dir=str(loaded.state_dir))
-    drained = _until_stopped(connector, loaded.state_dir, stop)
+    levels = LogLevels(log_level_files(loaded.state_dir, of_worker=worker is not None), loaded.observe.log_level)
+    drained = _until_stopped(connector, loaded.state_dir, stop, levels)
     if pages is not None:
         pages.close()
     _log.info("stopped", drained=drained)
@@ -171,16 +185,17 @@ def _run(
         raise click.ClickException(connector.pipeline.failure)
 
 
-def _until_stopped(connector: Connector, folder: Path, stop: threading.Event) -> bool:
+def _until_stopped(connector: Connector, folder: Path, stop: threading.Event, levels: LogLevels) -> bool:
     """Carry data until a signal, a failure or a drain; return whether no message was left behind."""
-    from connector.runtime.drain import DrainFiles, drain  # noqa: PLC0415
+    from connector.runtime.drain import drain, drain_files  # noqa: PLC0415
 
-    files = DrainFiles(folder)
+    files = drain_files(folder)
     files.clear()
     connector.start()
     while not stop.is_set() and not connector.pipeline.stopped.wait(0.5):
         # not a wait for `stop`: the wait would hold the event's lock when the signal handler sets the event
         connector.supervision.look()
+        levels.look()
         if (request := files.asked()) is not None:
             return drain(connector, request, files.tell, stop.is_set)
     return connector.stop()

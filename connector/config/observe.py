@@ -9,9 +9,12 @@ from pydantic import AfterValidator, Field, SecretStr, model_validator
 
 from connector.config.address import DEFAULT_LISTEN, LISTEN, UNIX, Address, usable_address
 from connector.config.otlp import HEADER_TEXT, OtlpSection
-from connector.settings import Seconds, Section
+from connector.settings import Seconds, Secret, Section
 
 _SHORT_TOKEN: Final = 16
+
+LogLevel = Literal["debug", "info", "warning", "error"]
+LogFormat = Literal["text", "json"]
 
 
 def _usable_token(token: SecretStr) -> SecretStr:
@@ -28,7 +31,7 @@ class PagesTlsSection(Section):
         "within ten seconds, without a restart."
     )
     key_file: Path = Field(description="PEM file of the certificate's private key.")
-    key_password: SecretStr | None = Field(default=None, description="Password of the private key.")
+    key_password: Secret | None = Field(default=None, description="Password of the private key.")
 
 
 class ObserveSection(Section):
@@ -76,10 +79,15 @@ class ObserveSection(Section):
         description="Approximate number of topics of a source with a separate line in the ledger. All other topics, "
         "and topics with more than 1,000 characters, share the line `(other topics)`.",
     )
-    log_level: Literal["debug", "info", "warning", "error"] = Field(
-        default="info", description="Least level of the lines in the log."
+    log_level: LogLevel = Field(
+        default="info",
+        description="Least level of the lines in the log. `run --log-level` or CLARIFY_CONNECTOR_LOG_LEVEL set another "
+        "one for a start, `clarify-connector log-level` for a running connector.",
     )
-    log_format: Literal["text", "json"] = Field(default="text", description="Format of the log.")
+    log_format: LogFormat = Field(
+        default="text",
+        description="Format of the log. `run --log-format` or CLARIFY_CONNECTOR_LOG_FORMAT set another one.",
+    )
     otlp: OtlpSection | None = Field(
         default=None, description="OpenTelemetry: send metrics, logs and traces by OTLP. Default: nothing is sent."
     )

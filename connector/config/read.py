@@ -17,7 +17,7 @@ from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from connector import ConnectorError
 from connector.config.observe import ObserveSection
 from connector.formats.text.bounded_yaml import BoundedYamlError, read_yaml
-from connector.settings import STDIN, Catalogue, at_home
+from connector.settings import STDIN, Catalogue, Referenced, UnreadableError, at_home
 from connector.terminal.text import shown
 
 if TYPE_CHECKING:  # `load_observe` must not wait for the other sections and their libraries
@@ -222,7 +222,7 @@ class _Expansion:
                 return "$"
             try:
                 value = self._referenced(found[1])
-            except _ReferenceError as error:
+            except UnreadableError as error:
                 self._problems.append(ConfigProblem(_line(self._document, at), _dotted(at), str(error)))
                 return _UNSET
             values.append(value)
@@ -230,9 +230,18 @@ class _Expansion:
 
         values: list[str] = []
         text = _REFERENCE.sub(filled, str(node))
-        if values:
-            self.filled.update(values, [text])
-        return text
+        if not values:
+            return text
+        self.filled.update(values, [text])
+        return Referenced.of(text, _dotted(at), lambda: _REFERENCE.sub(self._again, str(node)))
+
+    def _again(self, found: re.Match[str]) -> str:
+        if found[0] == "$$":
+            return "$"
+        value = self._referenced(found[1])
+        if not value and found[1].startswith("file:"):  # the file may be in the middle of a change
+            raise UnreadableError(f"{self._folder / at_home(found[1][5:])} is empty")
+        return value
 
     def _referenced(self, reference: str) -> str:
         if reference.startswith("file:"):
@@ -240,20 +249,16 @@ class _Expansion:
         name, separator, default = reference.partition(":-")
         if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
             # The message does not quote the text, which may be a part of a secret.
-            raise _ReferenceError(
+            raise UnreadableError(
                 "a ${…} is not understood; use ${NAME}, ${NAME:-default} or ${file:PATH}, and $$ for a dollar sign"
             )
         if self._environment.get(name):
             return self._environment[name]
         if separator:
             return default
-        raise _ReferenceError(
+        raise UnreadableError(
             f"the environment variable {name} is not set; set the variable, or write ${{{name}:-default}}"
         )
-
-
-class _ReferenceError(Exception):
-    """A `${…}` cannot be replaced."""
 
 
 def _content(path: Path) -> str:
@@ -261,12 +266,12 @@ def _content(path: Path) -> str:
         with path.open("rb") as file:
             content = file.read(_MAX_SECRET_BYTES + 1)
         if len(content) > _MAX_SECRET_BYTES:
-            raise _ReferenceError(f"{path} is larger than {_MAX_SECRET_BYTES} bytes; is it the right file?")
+            raise UnreadableError(f"{path} is larger than {_MAX_SECRET_BYTES} bytes; is it the right file?")
         return content.decode("utf-8").rstrip("\r\n")
     except OSError as error:
-        raise _ReferenceError(f"{path} cannot be read: {error.strerror}") from None
+        raise UnreadableError(f"{path} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
-        raise _ReferenceError(f"{path} is not UTF-8 text") from None
+        raise UnreadableError(f"{path} is not UTF-8 text") from None
 
 
 def _merged(problems: list[ConfigProblem]) -> list[ConfigProblem]:

@@ -25,7 +25,7 @@ from connector.dead_letters.letter import DeadLetter, time_text
 from connector.dead_letters.section import KafkaLettersSection
 from connector.dead_letters.store import DeadLettersError, Gone, Told, Usage
 from connector.dead_letters.trimming import shrunk
-from connector.settings import SettingsError
+from connector.settings import CredentialsInUse, SettingsError
 from connector.threads.watched import STILL_SECONDS, WatchedThread, moves
 
 LETTER: Final = "clarify-letter"
@@ -48,6 +48,7 @@ class KafkaLetters:
     def __init__(self, section: KafkaLettersSection) -> None:
         """Raises SettingsError if librdkafka refuses the settings."""
         self._section = section
+        self._credentials = CredentialsInUse(section, dead_letters=section.type)
         self._lock = threading.Lock()
         self._closing = threading.Event()
         self._trouble: str | None = "not connected yet"
@@ -77,6 +78,7 @@ class KafkaLetters:
         """Produce the letters and wait until all in-sync replicas have them. Raises `DeadLettersError`."""
         with self._lock:
             moves(STILL_SECONDS + 2 * self._section.timeout)
+            self._renew()
             for letter, error in self._deliver(letters):
                 self._deliver_alone(letter, error)
             self._trouble = None
@@ -149,6 +151,18 @@ class KafkaLetters:
             **section.librdkafka,
         }
         return Producer(settings, logger=self._logger)
+
+    def _renew(self) -> None:
+        """Make another producer if a password or a certificate has changed. Nothing is under way: for the lock."""
+        if self._producer is None or not self._credentials.renewed():
+            return
+        try:
+            self._producer = self._make_producer()
+        except (KafkaException, TypeError, ValueError) as error:  # this one goes on until the files fit together
+            detail = error.args[0].str() if isinstance(error, KafkaException) else str(error)
+            _log.error(
+                "credentials_not_reloaded", store=self.address, reason=detail, effect="the earlier ones are used"
+            )
 
     def _deliver(self, letters: Sequence[DeadLetter]) -> list[tuple[DeadLetter, KafkaError]]:
         """Produce the letters; returns the letters that were not acknowledged, each with its error."""
@@ -301,6 +315,11 @@ class KafkaLetters:
         """Ask for the topic every few seconds, until it is found, a letter is written or the store is closed."""
         while not self._closing.is_set() and self._trouble is not None:
             moves()
+            if self._lock.acquire(timeout=1.0):
+                try:
+                    self._renew()
+                finally:
+                    self._lock.release()
             producer = self._producer
             if producer is None:
                 return

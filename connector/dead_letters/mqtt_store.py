@@ -44,7 +44,7 @@ from connector.dead_letters.longest_letter import LongestLetter
 from connector.dead_letters.section import MqttLettersSection
 from connector.dead_letters.store import DeadLettersError, Usage
 from connector.dead_letters.trimming import shrunk
-from connector.settings import SettingsError
+from connector.settings import CredentialsInUse, SettingsError, fresh
 from connector.threads.watched import STILL_SECONDS, moves
 
 _CONNECT_SECONDS: Final = 10.0
@@ -69,6 +69,7 @@ class MqttLetters:
     def __init__(self, section: MqttLettersSection) -> None:
         """Raises SettingsError if a certificate file cannot be used."""
         self._section = section
+        self._credentials = CredentialsInUse(section, dead_letters=section.type)
         self._adding = threading.Lock()
         self._changed = threading.Condition()
         self._client: PublishingClient | None = None
@@ -268,10 +269,9 @@ class MqttLetters:
         )
         if url.scheme in ("ws", "wss"):
             client.ws_set_options(path=(url.path or "/mqtt") + (f"?{url.query}" if url.query else ""))
-        if section.username is not None:
-            client.username_pw_set(section.username, section.password.get_secret_value() if section.password else None)
         if self._tls is not None:
             client.tls_set_context(self._tls)
+        client.on_pre_connect = self._before_connect
         client.connect_timeout = _CONNECT_SECONDS
         client.reconnect_delay_set(_FIRST_DELAY, _LAST_DELAY)
         client.on_connect = self._on_connect
@@ -297,6 +297,22 @@ class MqttLetters:
         with self._changed:
             self._connected = False
             self._answers.clear()
+
+    def _before_connect(self, client: Client, _userdata: Any) -> None:
+        """Read the log-in and the certificates again, before each connection."""
+        section = self._section
+        renewed = self._credentials.renewed()
+        if section.username is not None:
+            password = section.password.get_secret_value() if section.password else None
+            client.username_pw_set(fresh(section.username), password)
+        if self._tls is None or not renewed or not isinstance(client, PublishingClient):
+            return
+        try:
+            self._tls = tls_context(section.tls)
+            client.renew_tls(self._tls)
+        except (OSError, ValueError) as error:  # the old certificates are used
+            with self._changed:
+                self._say(f"dead_letters.tls: {explained(error, _CONNECT_SECONDS)}")
 
     def _on_connect(
         self, client: Client, _userdata: Any, _flags: ConnectFlags, reason: ReasonCode, properties: Properties | None

@@ -15,6 +15,7 @@ import structlog
 
 from connector.ledger.account import Commit, SettledRange, Tallies, merge
 from connector.ledger.source_file import SourceFile
+from connector.threads.failing import RepeatedFailure
 from connector.threads.watched import WatchedThread, moves
 
 _EVERY_SECONDS: Final = 0.25
@@ -51,6 +52,7 @@ class LedgerWriter:
         """Number of records that came again although this ledger had settled them."""
         self.trouble: str | None = None
         """The reason why the ledger cannot be written at present, for people; None if it can be written."""
+        self._failing = RepeatedFailure("ledger_write_failed", "ledger_written_again")
         self.thread = WatchedThread(f"ledger-{source}", source, self._run)
 
     def start(self) -> None:
@@ -75,17 +77,16 @@ class LedgerWriter:
             except sqlite3.Error as error:
                 with self._changed:
                     self._waiting = [_merged(batch), *self._waiting]
-                if self.trouble is None:
-                    _log.error(
-                        "ledger_write_failed",
-                        source=self._source,
-                        file=str(self._file.path),
-                        reason=str(error),
-                        effect="nothing is committed until the ledger can be written; trying again",
-                    )
+                self._failing.failed(
+                    str(error),
+                    source=self._source,
+                    file=str(self._file.path),
+                    effect="nothing is committed until the ledger can be written; trying again",
+                )
                 self.trouble = f"the ledger {self._file.path} cannot be written: {error}"
                 return False
             self.trouble = None
+            self._failing.works(source=self._source)
             with self._changed:
                 for _, ranges in batch:
                     for found in ranges:

@@ -27,6 +27,7 @@ from connector.metadata.outbox import Outbox
 from connector.metadata.reconciler import Batches, Desire, OutstandingCounts, SaveInterval
 from connector.metadata.sent_desires import SentDesire
 from connector.records import ItemMetadata, Overwrite, SignalMetadata
+from connector.threads.failing import RepeatedFailure
 from connector.threads.watched import WatchedThread
 
 _NO_SIGNAL_SECONDS: Final = 5.0
@@ -77,6 +78,7 @@ class ItemPublisher:
         self._chance = chance
         self._batches = Batches()
         self.outbox = Outbox("item", book, interval, clock, slots.pause, may_save)
+        self._failing = RepeatedFailure("publishing_failed", None, is_error=False)
         self._in_clarify = Items(client.integration, self._call)
         self.thread = WatchedThread("items", "", self._run)
         self.published = self.unchanged = self.left_alone = 0
@@ -166,6 +168,7 @@ class ItemPublisher:
             return self._failed(left, error, keys, publishing=publishing)
         self._batches.succeeded()
         self.outbox.in_trouble(None)
+        self._failing.works()
         self.published += len(views)
         if views:
             _log.info("signals_published", signals=len(views))
@@ -179,7 +182,7 @@ class ItemPublisher:
         if verdict.delay:
             self.outbox.in_trouble(str(error))
             if not self._slots.aborted:
-                _log.warning("publishing_failed", reason=str(error), next_try_in_seconds=round(verdict.delay, 1))
+                self._failing.failed(str(error), next_try_in_seconds=round(verdict.delay, 1))
         remembered = self.outbox.sent.refused(batch, verdict, definite=verdict.definite or not publishing)
         return remembered and (not verdict.delay or self._slots.pause(verdict.delay))
 

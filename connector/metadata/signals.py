@@ -26,6 +26,7 @@ from connector.metadata.outbox import Outbox
 from connector.metadata.reconciler import Batches, Desire, OutstandingCounts, SaveInterval
 from connector.metadata.sent_desires import SentDesire
 from connector.records import SignalMetadata
+from connector.threads.failing import RepeatedFailure
 from connector.threads.watched import WatchedThread
 
 _PER_REQUEST: Final = 500
@@ -65,6 +66,7 @@ class SignalSaver:
         self._chance = chance
         self._batches = Batches()
         self.outbox = Outbox("signal", book, interval, clock, slots.pause, may_save)
+        self._failing = RepeatedFailure("save_signals_failed", None, is_error=False)
         self.thread = WatchedThread("signals", "", self._run)
         self.saved = 0
 
@@ -138,6 +140,7 @@ class SignalSaver:
         self._batches.succeeded()
         self.saved += len(batch)
         self.outbox.in_trouble(None)
+        self._failing.works()
         _log.info("signals_saved", signals=len(batch))
         return self.outbox.sent.done(batch)
 
@@ -149,7 +152,7 @@ class SignalSaver:
         if verdict.delay:
             self.outbox.in_trouble(str(error))
             if not self._slots.aborted:
-                _log.warning("save_signals_failed", reason=str(error), next_try_in_seconds=round(verdict.delay, 1))
+                self._failing.failed(str(error), next_try_in_seconds=round(verdict.delay, 1))
         remembered = self.outbox.sent.refused(batch, verdict, definite=verdict.definite)
         return remembered and (not verdict.delay or self._slots.pause(verdict.delay))
 

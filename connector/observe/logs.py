@@ -1,8 +1,12 @@
-"""Logs: one line for each event, as text for people or JSON for programs, on the standard error."""
+"""Logs on the standard error: a line of JSON for each event, for programs; or text for people.
+
+A text that is longer than a screen is wide goes on in lines that begin with two spaces.
+"""
 
 from __future__ import annotations
 
 import logging
+import re
 import sys
 import threading
 import time
@@ -20,6 +24,11 @@ LINES_A_MINUTE: Final = 60
 LONGEST_VALUE: Final = 2_000
 """Most characters of one value in a line: publishers choose topics and keys."""
 _WINDOW: Final = 60.0
+_COLUMNS: Final = 120
+_MARK: Final = "\0"
+_NOT_FIELDS: Final = frozenset({"event", "level", "timestamp", "exc_info", "exception", "stack", "stack_info"})
+_STYLE: Final = re.compile(r"\x1b\[[0-9;]*m")
+_BREAK: Final = re.compile(rf" ((?:{_STYLE.pattern})*){_MARK}")
 _TRACEBACKS: Final = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
 """Local variables are left out, as they may hold tokens, passwords and data of devices."""
 
@@ -57,11 +66,34 @@ class Bounded:
 
 
 def _one_line(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Escape control characters: a topic or an answer of a server must not forge a line or control a terminal."""
+    """Escape control characters: a topic or an answer of a server must not forge a line or control a terminal.
+
+    Each field gets the mark at which `_fitted` may break the line.
+    """
+    one_line: MutableMapping[str, Any] = {}
     for key, value in event.items():
-        if isinstance(value, str):
-            event[key] = shown(value)
-    return event
+        name = key if key in _NOT_FIELDS else _MARK + key
+        one_line[name] = shown(value) if isinstance(value, str) else value
+    return one_line
+
+
+def _fitted(_logger: object, _method: str, text: Any) -> str:
+    """Break a rendered line before fields, so that its parts fit `_COLUMNS` where they can."""
+    line, *fields = _BREAK.sub(rf"{_MARK}\1", text).split(_MARK)
+    lines, width = [line], _width(line)
+    for field in fields:
+        if width + 1 + _width(field) <= _COLUMNS:
+            lines[-1] += f" {field}"
+            width += 1 + _width(field)
+        else:
+            lines.append(f"  {field}")
+            width = 2 + _width(field)
+    return "\n".join(lines)
+
+
+def _width(text: str) -> int:
+    """Returns the columns of the first line of a text on a terminal."""
+    return len(_STYLE.sub("", text.partition("\n")[0]))
 
 
 def _traceback(out: TextIO, error: structlog.typing.ExcInfo) -> None:
@@ -102,18 +134,16 @@ def configure_logs(
     as several workers may write to one stream. `also` gets each event that becomes a line, within the same bounds.
     """
     out = stream or sys.stderr
-    number = logging.getLevelNamesMapping()[level.upper()]
-    renderer: structlog.typing.Processor
+    rendering: list[structlog.typing.Processor]
     if form == "json":
-        renderer = structlog.processors.JSONRenderer()
-        errors: list[structlog.typing.Processor] = [structlog.processors.ExceptionRenderer(_TRACEBACKS)]
+        rendering = [structlog.processors.ExceptionRenderer(_TRACEBACKS), structlog.processors.JSONRenderer()]
     else:
-        renderer = structlog.dev.ConsoleRenderer(
+        console = structlog.dev.ConsoleRenderer(
             colors=out.isatty(),
             exception_formatter=_traceback,  # other formatters show local variables
             pad_event_to=0,
         )
-        errors = [_one_line]
+        rendering = [_one_line, console, _fitted]
     whose: list[structlog.typing.Processor] = []
     if worker is not None:
 
@@ -138,10 +168,19 @@ def configure_logs(
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             *others,
-            *errors,
-            renderer,
+            *rendering,
         ],
-        wrapper_class=structlog.make_filtering_bound_logger(number),
+        wrapper_class=structlog.make_filtering_bound_logger(level_number(level)),
         logger_factory=structlog.PrintLoggerFactory(file=cast("TextIO", _Output(stream))),
         cache_logger_on_first_use=False,
     )
+
+
+def set_log_level(level: str) -> None:
+    """Set the least level of the whole process, after `configure_logs`; from now on, for all lines of all threads."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(level_number(level)))
+
+
+def level_number(level: str) -> int:
+    """Returns the number of a level's name such as `info`; a more important level has a greater number."""
+    return logging.getLevelNamesMapping()[level.upper()]

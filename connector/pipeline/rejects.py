@@ -16,6 +16,7 @@ from connector.dead_letters.store import DeadLettersError
 from connector.pipeline.notices import Notices
 from connector.records import Chunk, Mapped, Part, Reason, Reject, Sample
 from connector.sources.source import Source
+from connector.threads.failing import RepeatedFailure
 from connector.threads.watched import moves
 
 _LETTERS_AT_ONCE: Final = 1000
@@ -125,16 +126,14 @@ class Rejects:
         source whose intake waits keeps its membership.
         """
         delay = _FIRST_DELAY
+        failing = RepeatedFailure("dead_letters_not_written", "dead_letters_written_again")
         while True:
             try:
                 self._dead_letters.add(letters)
             except DeadLettersError as error:
                 pause = delay * (0.5 + 0.5 * random.random())  # noqa: S311 - jitter
-                _log.error(
-                    "dead_letters_not_written",
-                    reason=str(error),
-                    effect="intake waits, nothing is dropped",
-                    next_try_in_seconds=round(pause, 1),
+                failing.failed(
+                    str(error), effect="intake waits, nothing is dropped", next_try_in_seconds=round(pause, 1)
                 )
                 for _ in range(1 + int(pause / _HOLD_SECONDS)):
                     moves()
@@ -144,6 +143,7 @@ class Rejects:
                 delay = min(2 * delay, _LAST_DELAY)
             else:
                 break
+        failing.works()
         self._count(letters)
         return True
 

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from pathlib import Path
+
+import structlog
 
 from connector import __version__
 from connector.clarify import Api, Credentials, Timeouts
+from connector.clarify.credentials import CurrentCredentials
 from connector.config.model import Config
 from connector.delivery.section import ClarifySection
 from connector.runtime.state_dir import StartError
 from connector.threads.watched import STILL_SECONDS, moves
+
+_log = structlog.get_logger(__name__)
 
 
 class _WatchedApi(Api):
@@ -59,9 +65,28 @@ def open_clients(config: Config, opened: ExitStack) -> dict[str, Api]:
 
 
 def _client(section: ClarifySection, credentials: Credentials) -> Api:
-    return _WatchedApi(
+    current = CurrentCredentials(
         credentials,
+        section.credentials,
+        allow_insecure=section.allow_insecure,
+        told=lambda problem: _say(section.credentials, problem),
+    )
+    return _WatchedApi(
+        current,
         timeout=Timeouts(read=section.timeout, write=section.timeout),
         verify=section.ca_file,
         user_agent=f"clarify-connector/{__version__}",
     )
+
+
+def _say(file: Path, problem: str | None) -> None:
+    if problem is None:
+        _log.info("credentials_reloaded", file=str(file))
+    else:
+        _log.error(
+            "credentials_not_reloaded",
+            file=str(file),
+            reason=problem,
+            effect="the credentials that were read before are used",
+            remedy="mend the file; it is read again before the next request",
+        )

@@ -1,31 +1,22 @@
-"""Draining a running connector: the request, the answer, and the drain itself.
-
-The request is a file in state_dir, and so is the answer. No port is open for a drain, so nobody can ask over a network.
-A user who may write the connector's state may drain the connector. A drain works even if no pages are served.
-"""
+"""Draining a running connector: the request, the answer, and the drain itself. A drain needs no served pages."""
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
-import json
-import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import structlog
 
+from connector.runtime.requests import RequestFiles
 from connector.sources.source import LeavingSource, UnsureSource
 
 if TYPE_CHECKING:
     from connector.runtime.connector import Connector
 
 _LOOK_SECONDS: Final = 0.2
-_REQUEST: Final = "drain.request"
-_PROGRESS: Final = "drain.progress"
 
 _log = structlog.get_logger(__name__)
 
@@ -56,60 +47,12 @@ class DrainProgress:
     """What could not be known, for people."""
 
 
-class DrainFiles:
-    """The request and the answer in one state folder."""
+DrainFiles: TypeAlias = RequestFiles[DrainRequest, DrainProgress]
 
-    def __init__(self, folder: Path) -> None:
-        self._request = folder / _REQUEST
-        self._progress = folder / _PROGRESS
-        self._lock = folder / "lock"
 
-    def clear(self) -> None:
-        """Remove the files of an earlier drain."""
-        for path in (self._request, self._progress):
-            with contextlib.suppress(OSError):  # a file that stays is overwritten later
-                path.unlink(missing_ok=True)
-
-    def running(self) -> bool:
-        """Returns whether a running connector holds the lock of this folder."""
-        try:
-            with self._lock.open(encoding="ascii") as file:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except FileNotFoundError:
-            return False
-        except BlockingIOError:
-            return True
-        return False
-
-    def ask(self, request: DrainRequest) -> None:
-        """Ask the connector that runs with this folder. Raises OSError."""
-        self.clear()
-        _put(self._request, asdict(request))
-
-    def asked(self) -> DrainRequest | None:
-        """Returns the request that came since the last call; None if there is none or if the request is unreadable."""
-        try:
-            content = self._request.read_text(encoding="utf-8")
-            self._request.unlink()
-        except OSError:
-            return None
-        try:
-            return DrainRequest(**json.loads(content))
-        except (TypeError, ValueError) as error:
-            _log.error("drain_request_unreadable", file=str(self._request), reason=str(error))
-            return None
-
-    def tell(self, progress: DrainProgress) -> None:
-        """Write the progress for the asker; if the disk refuses the write, the drain continues without an answer."""
-        with contextlib.suppress(OSError):
-            _put(self._progress, asdict(progress))
-
-    def told(self) -> DrainProgress | None:
-        """Returns the newest progress; None if there is none or if the file is unreadable."""
-        try:
-            return DrainProgress(**json.loads(self._progress.read_text(encoding="utf-8")))
-        except (OSError, TypeError, ValueError):
-            return None
+def drain_files(folder: Path) -> DrainFiles:
+    """Returns the files of a state folder, for requests to drain and their progress."""
+    return RequestFiles(folder, "drain", DrainRequest, DrainProgress)
 
 
 def drain(
@@ -161,10 +104,3 @@ def waiting(connector: Connector) -> int:
     """Returns the number of messages that are not settled: messages in memory, and unread messages in journals."""
     unread = sum(source.unread() for source in connector.pipeline.status.sources())
     return connector.pipeline.status.waiting()[0] + unread
-
-
-def _put(path: Path, content: dict[str, object]) -> None:
-    """Write a file whole or not at all. Raises OSError."""
-    new = path.with_name(f"{path.name}.{os.getpid()}")
-    new.write_text(json.dumps(content), encoding="utf-8")
-    new.replace(path)

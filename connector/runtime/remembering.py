@@ -31,6 +31,7 @@ from connector.records import Part, SignalMetadata, of_integration
 from connector.runtime.rebirths import RebirthRequester
 from connector.runtime.state_dir import FRESHNESS_NOTE, SHARED_TOPICS_NOTE, packing_note
 from connector.state.state import State
+from connector.threads.failing import RepeatedFailure
 from connector.threads.watched import moves
 
 _RETRY_SECONDS = 1.0
@@ -131,15 +132,17 @@ class Remembering:
         )
 
     def _write(self, write: Callable[[], None], event: str, effect: str) -> None:
+        failing = RepeatedFailure(event, event.replace("_not_", "_"))
         while True:
             moves()
             try:
                 write()
             except sqlite3.Error as error:
-                _log.error(event, reason=str(error), effect=f"{effect}; trying again")
+                failing.failed(str(error), effect=f"{effect}; trying again")
                 if self._abort.wait(_RETRY_SECONDS):
                     raise
             else:
+                failing.works()
                 return
 
     # -- saved in Clarify -------------------------------------------------------------------------

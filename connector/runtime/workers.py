@@ -174,12 +174,24 @@ class Worker:
 class Supervisor:
     """All workers of one configuration."""
 
-    def __init__(self, config: Config, file: Path, command: Callable[[int], list[str]] | None = None) -> None:
-        """`command` returns the command line of a worker; by default, the command line of this program."""
+    def __init__(
+        self,
+        config: Config,
+        file: Path,
+        command: Callable[[int], list[str]] | None = None,
+        *,
+        options: Sequence[str] = (),
+        look: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`command` returns the command line of a worker; by default, that of this program, with `options`.
+
+        `look` is called several times a second while the workers run.
+        """
         self._config = config
         make = command or (
-            lambda number: [sys.executable, "-m", "connector", "run", str(file), "--worker", str(number)]
+            lambda number: [sys.executable, "-m", "connector", "run", str(file), "--worker", str(number), *options]
         )
+        self._look_also = look
         self.workers = [
             Worker(number, make(number), worker_folder(config.state_dir, number) / PORT_FILE)
             for number in range(1, config.workers + 1)
@@ -197,6 +209,7 @@ class Supervisor:
         """Run the workers until all have ended; returns 1 if a worker ended with a failure, else 0."""
         while not self._signals:
             self._look(stopping=False)
+            self._look_also()
             if all(worker.ended is not None for worker in self.workers):
                 break
             if any(worker.ended for worker in self.workers):  # a worker was given up: a restart of all is better

@@ -20,6 +20,7 @@ from connector.records import Chunk, Record
 from connector.settings import SettingsError
 from connector.sources.journal.journal import BUFFER_BYTES, Batch, JournalFill
 from connector.sources.source import Reread
+from connector.threads.failing import RepeatedFailure
 from connector.threads.watched import WatchedThread
 
 _log = structlog.get_logger(__name__)
@@ -55,6 +56,7 @@ class MemoryJournal:
         self._closing = self._woken = False
         self._uncounted: list[Commit] = []
         """Commits that are not in the ledger, because it could not be written."""
+        self._failing = RepeatedFailure("ledger_write_failed", "ledger_written_again")
         self._uncounted_records = 0
         if file.recovery:
             _log.error("ledger_damaged", source=source, detail=str(file.recovery))
@@ -127,9 +129,10 @@ class MemoryJournal:
             self._file.ledger.add_commits(self._uncounted_records, self._uncounted)
         except sqlite3.OperationalError as error:
             # No data is missing in Clarify. The next commit writes this account, too.
-            _log.error("ledger_write_failed", source=self._source, file=str(self._file.path), reason=str(error))
+            self._failing.failed(str(error), source=self._source, file=str(self._file.path))
         else:
             self._uncounted, self._uncounted_records = [], 0
+            self._failing.works(source=self._source)
 
     def close(self, timeout: float) -> None:  # noqa: ARG002 - nothing here waits
         """Close the file. Batches that are not settled stay with the broker."""

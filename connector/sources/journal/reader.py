@@ -21,6 +21,7 @@ from connector.records import Chunk
 from connector.sources.journal.damage import DamageControl
 from connector.sources.journal.journal import batch_bytes
 from connector.sources.source import SourceFailedError
+from connector.threads.failing import RepeatedFailure
 
 _TAIL_BYTES: Final = 8 * 1024 * 1024
 """The most bytes of rows that are kept in memory."""
@@ -50,6 +51,7 @@ class JournalReader:
         self._closing = self._woken = False
         self.trouble: str | None = None
         """The reason why the file cannot be read at present; None if it can be read."""
+        self._failing = RepeatedFailure("journal_unreadable", "journal_read_again")
 
     @property
     def unread(self) -> int:
@@ -131,7 +133,7 @@ class JournalReader:
                 return None
         except sqlite3.OperationalError as error:
             self.trouble = str(error)
-            _log.error("journal_unreadable", source=self._source, reason=str(error), effect="trying again")
+            self._failing.failed(str(error), source=self._source, effect="trying again")
             with self._changed:
                 self._changed.wait_for(lambda: self._closing, min(timeout, self._retry_seconds))
             return None
@@ -143,6 +145,7 @@ class JournalReader:
             self._recover(error)
             return None
         self.trouble = None
+        self._failing.works(source=self._source)
         if found is None:
             self._next = position
         return found

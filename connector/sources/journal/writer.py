@@ -27,6 +27,7 @@ from connector.sources.journal.buffer import WriteBuffer
 from connector.sources.journal.damage import DamageControl
 from connector.sources.journal.journal import Batch
 from connector.sources.journal.reader import JournalReader
+from connector.threads.failing import RepeatedFailure
 from connector.threads.watched import WatchedThread, moves
 
 _ROW_RECORDS: Final = 2048
@@ -60,6 +61,7 @@ class JournalWriter:
         self._retry_seconds = retry_seconds
         self.trouble: str | None = None
         """The reason why the file cannot be written at present; None if it can be written."""
+        self._failing = RepeatedFailure("journal_write_failed", "journal_written_again")
         self.delays = Histogram()
         """The times from the arrival of the messages until they were durable."""
         self.thread = WatchedThread(f"journal-{source}", source, self._run)
@@ -117,6 +119,7 @@ class JournalWriter:
                 if self._file.disk_reserve.take() or not rows:
                     written = self._file.journal.write(rows, commits)
                     self.trouble = None
+                    self._failing.works(source=self._source, file=str(self._file.path))
                     return written
                 self.trouble = "there is no room on the disk"
             except sqlite3.OperationalError as error:
@@ -125,11 +128,10 @@ class JournalWriter:
                 if not self._damage.recover(error):
                     return None
                 continue
-            _log.error(
-                "journal_write_failed",
+            self._failing.failed(
+                self.trouble,
                 source=self._source,
                 file=str(self._file.path),
-                reason=self.trouble,
                 effect="no message is acknowledged until a write succeeds; settled messages are removed; trying again",
                 remedy="is the disk full or read-only?",
             )

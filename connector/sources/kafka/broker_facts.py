@@ -18,6 +18,7 @@ from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicPar
 from confluent_kafka.admin import AdminClient, ConfigEntry, ConfigResource, OffsetSpec, ResourceType  # type: ignore[attr-defined]
 
 from connector.brokers.kafka import admin_settings
+from connector.settings import CredentialsInUse
 from connector.sources.kafka.section import KafkaSection
 from connector.sources.partitions import partition_name, split_partition_name
 
@@ -42,6 +43,9 @@ class QuietClient:
 
     def __init__(self, section: KafkaSection, make: Callable[..., AdminClient] = AdminClient) -> None:
         self._section = section
+        self._credentials = CredentialsInUse(section)
+        self._old: frozenset[str] = frozenset()
+        """What has changed since the client was made."""
         self._make = make
         self._admin: AdminClient | None = None
         self._stuck = False
@@ -53,8 +57,13 @@ class QuietClient:
         now = time.monotonic()
         if self._stuck and now >= self._renew_from:
             self._admin, self._stuck, self._renew_from = None, False, now + _RENEW_SECONDS
-        if self._admin is None:
-            self._admin = quiet_admin(self._section, self._make)
+        self._old = self._credentials.renewed() or self._old
+        if self._admin is None or self._old:
+            try:
+                self._admin, self._old = quiet_admin(self._section, self._make), frozenset()
+            except KafkaException:  # a certificate is in the middle of a change: the former client goes on
+                if self._admin is None:
+                    raise
         return self._admin
 
     def watch(self, *answers: Future[Any]) -> None:

@@ -8,7 +8,7 @@ from typing import Final
 import structlog
 from confluent_kafka import Consumer, KafkaException
 
-from connector.settings import SettingsError
+from connector.settings import SettingsError, fresh
 from connector.sources.kafka.member import Member
 from connector.sources.kafka.section import KafkaSection
 from connector.sources.kafka.settings import consumer_settings, refusal
@@ -31,11 +31,13 @@ class ConsumerHandle:
         self._settings = settings
         self._member = member
         self._make = make
-        self.consumer = self._new()
+        self.consumer = self.make()
 
-    def renew(self) -> None:
-        """Make a new consumer, after `leave`. Raises SettingsError if librdkafka refuses the settings now."""
-        self.consumer = self._new()
+    def log_in_anew(self) -> None:
+        """Use the present user name and password for the next log-in: of SASL PLAIN or SCRAM, the others have none."""
+        sasl = self._settings.sasl
+        if sasl is not None and sasl.username and sasl.password:
+            self.consumer.set_sasl_credentials(fresh(sasl.username), sasl.password.get_secret_value())
 
     def leave(self) -> None:
         """Leave the group. Before the group is left, librdkafka calls the callbacks of the member."""
@@ -44,7 +46,8 @@ class ConsumerHandle:
         except (KafkaException, RuntimeError) as error:
             _log.warning("kafka_leaving_failed", source=self._settings.name, reason=str(error))
 
-    def _new(self) -> Consumer:
+    def make(self) -> Consumer:
+        """Returns another consumer, which has not joined. Raises SettingsError if librdkafka refuses the settings."""
         options = consumer_settings(self._settings) | self._member.callbacks()
         try:
             return self._make(options, logger=self._member.logger)

@@ -7,19 +7,19 @@ of partitions; the group has refused this consumer; or nothing moves, and nobody
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Final
 
 import structlog
 from confluent_kafka import KafkaException
 
+from connector.settings import SettingsError
 from connector.sources.kafka.assignment import Assignment
 from connector.sources.kafka.client import ConsumerHandle
 from connector.sources.kafka.group import Group
 from connector.sources.kafka.member import Member
 from connector.sources.kafka.membership import MembershipCheck
 from connector.sources.partitions import partition_name
-from connector.sources.source import SourceFailedError
 
 _REJOIN_SECONDS: Final = 30.0
 """Least seconds between two rejoins: each rejoin moves partitions between members."""
@@ -69,6 +69,8 @@ class Rejoining:
         self._check = MembershipCheck()
         self._next_check = 0.0
         self.disagreements = 0
+        self.unusable: str | None = None
+        """Why no other consumer can be made, and a remedy; None if the last one could be made."""
         self._refused_since: float | None = None
         self._delay = _FIRST_DELAY
         self._next_try: float | None = None
@@ -153,19 +155,32 @@ class Rejoining:
         self._group.give_up(owned)
         self._rejoin(now, "the owner of the partitions is not clear")
 
+    def renew(self, now: float, changed: Collection[str]) -> None:
+        """Join the group with another consumer, because these settings have changed, which librdkafka reads once.
+
+        If the new consumer cannot be made, this one goes on, and `unusable` says why.
+        """
+        if not self._member.fatal:
+            self._rejoin(now, f"librdkafka keeps what it read at the start, and there is news in {', '.join(changed)}")
+
     def _rejoin(self, now: float, reason: str) -> None:
         """Leave the group, and join it as another member; logged with the reason."""
         self._next_rejoin = now + _REJOIN_SECONDS
-        _log.warning("kafka_rejoins", source=self._source, reason=reason)
-        self._join_anew()
+        self._join_anew(reason)
 
-    def _join_anew(self) -> None:
+    def _join_anew(self, reason: str | None = None) -> None:
+        try:
+            consumer = self._client.make()
+        except SettingsError as error:  # for example, a file of a certificate is in the middle of a change
+            self.unusable = f"{error}; a certificate file is read again before the next try"
+            self._member.log.say("another consumer", self.unusable)
+            return
+        self.unusable = None
+        if reason is not None:
+            _log.warning("kafka_rejoins", source=self._source, reason=reason)
         self._client.leave()
         self._group.give_up(self._assignment.owned)
-        try:
-            self._client.renew()
-        except ValueError as error:  # for example, the file of a certificate was deleted
-            raise SourceFailedError(str(error)) from None
+        self._client.consumer = consumer
         self._out_since = None
         self._member.asks_anew()
         self._group.subscribe()

@@ -10,6 +10,7 @@ from typing import Final
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from connector.records import Record
+from connector.settings import CredentialsInUse
 from connector.sources.kafka.member import Member
 from connector.sources.kafka.records import to_records
 from connector.sources.kafka.section import KafkaSection
@@ -28,6 +29,7 @@ class KafkaAgain:
 
     def __init__(self, section: KafkaSection) -> None:
         self._section = section
+        self._credentials = CredentialsInUse(section)
         self._lock = threading.Lock()
         self._consumer: Consumer | None = None
         self._closed = False
@@ -50,6 +52,9 @@ class KafkaAgain:
                 self._consumer.close()
 
     def _read(self, topic: str, number: int, positions: Sequence[int], max_bytes: int) -> Reread:
+        if self._credentials.renewed() and self._consumer is not None:
+            self._consumer.close()
+            self._consumer = None
         if self._consumer is None:
             settings = reader_settings(self._section) | {"enable.partition.eof": True}
             self._consumer = Consumer(settings, logger=Member(self._section.name).logger)

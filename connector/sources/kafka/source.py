@@ -48,6 +48,7 @@ from connector.sources.kafka.member import Member
 from connector.sources.kafka.pausing import Pausing
 from connector.sources.kafka.positions import Positions
 from connector.sources.kafka.rejoining import Rejoining
+from connector.sources.kafka.renewing import Renewing
 from connector.sources.kafka.reread import KafkaAgain
 from connector.sources.kafka.section import KafkaSection
 from connector.sources.kafka.share import PartitionShare
@@ -113,6 +114,7 @@ class KafkaSource(Source):
             self._member,
             self._watching.still_seconds,
         )
+        self._renewing = Renewing(settings, self._client, self._member, self._rejoining)
         self._again = KafkaAgain(settings)
         self._leaving = self._left = False
         self._draining = threading.Event()
@@ -140,6 +142,7 @@ class KafkaSource(Source):
             self._settlements.store_positions()
             self._beginnings.note_losses()
             now = self._clock()
+            self._renewing.look(now)
             self._rejoining.verify(now)
             self._identities.look(now)
             self._rejoining.begin_anew(now)
@@ -153,6 +156,7 @@ class KafkaSource(Source):
         """Keep the membership while there is no room for records. Raises `SourceFailedError`."""
         now = self._clock()
         self._settlements.store_positions()
+        self._renewing.look(now)
         self._rejoining.verify(now)
         self._identities.look(now)
         self._rejoining.try_again(now)
@@ -228,6 +232,8 @@ class KafkaSource(Source):
     def problems(self) -> list[str]:
         """The reasons why the source is not ready, for people: the group, the brokers, the ledger, or positions."""
         found = self._member.problems() + self._watching.problems()
+        if self._rejoining.unusable:
+            found.append(self._rejoining.unusable)
         if self._settlements.trouble:
             found.append(self._settlements.trouble)
         if self._assignment.stuck:

@@ -22,6 +22,7 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 from connector.brokers.mqtt import REMEDIES, Announced, connack_refusal, explained, refusal, tls_context
 from connector.brokers.mqtt_probe import other_security
 from connector.brokers.mqtt_section import MQTT_PORTS
+from connector.settings import fresh
 from connector.sources.mqtt.agreement import Agreement
 from connector.sources.mqtt.bounded_client import BoundedClient
 from connector.sources.mqtt.packets import PROTOCOL_ERROR, BreachError, Publish
@@ -348,7 +349,7 @@ def _set_up(client: Client, settings: MqttSection) -> None:
         client.ws_set_options(path=(url.path or "/mqtt") + (f"?{url.query}" if url.query else ""))
     if settings.username is not None:
         password = settings.password.get_secret_value() if settings.password else None
-        client.username_pw_set(settings.username, password)
+        client.username_pw_set(fresh(settings.username), password)
     if url.scheme in ("mqtts", "wss"):
         client.tls_set_context(tls_context(settings.tls))
     client.connect_timeout = CONNECT_SECONDS

@@ -19,6 +19,7 @@ from connector.ledger.account import Commit
 from connector.ledger.delays import Histogram
 from connector.ledger.source_file import SourceFile
 from connector.records import Chunk
+from connector.settings import CredentialsInUse
 from connector.sources.journal.disk import DiskJournal
 from connector.sources.journal.journal import Batch, Journal
 from connector.sources.journal.memory import MemoryJournal
@@ -34,11 +35,14 @@ from connector.sources.mqtt.reports import doubts, say_breach, say_greeting, say
 from connector.sources.mqtt.rival import Rival
 from connector.sources.mqtt.section import MqttSection
 from connector.sources.source import Handover, Reread, Source, SourceFailedError
+from connector.threads.failing import RepeatedFailure
 from connector.threads.watched import STILL_SECONDS, WatchedThread, moves
 
 _FIRST_DELAY: Final = 0.5
 _LAST_DELAY: Final = 30.0
 _STEADY_SECONDS: Final = 30.0
+_LOOK_SECONDS: Final = 2.0
+"""Seconds between two looks at the files of the log-in, while there is no connection."""
 """A connection that lasted this long was a good one: the next delay starts small again."""
 _SILENT_PAUSE: Final = 120.0
 _MOST_LINGER: Final = 0.05
@@ -69,6 +73,7 @@ class MqttSource(Source):
     ) -> None:
         self.name = settings.name
         self._settings = settings
+        self._credentials = CredentialsInUse(settings, source=settings.name)
         self._journal = journal
         self._message_bytes = message_bytes
         self._clock = clock
@@ -86,6 +91,7 @@ class MqttSource(Source):
         self._connection: Connection | None = None
         self._failure: str | None = None
         self._trouble: str | None = "not connected yet"
+        self._failing = RepeatedFailure("mqtt_disconnected", None, is_error=False)
         self._rival = Rival(self.client_id)
         self._refusals = Refusals(clock=clock, chance=chance)
         self._refused = ""
@@ -262,14 +268,25 @@ class MqttSource(Source):
                 _log.error("mqtt_stopped", source=self.name, reason=self._failure)
                 self._journal.wake()
                 return
-            say = _log.info if end.again else _log.warning
-            say("mqtt_disconnected", source=self.name, reason=end.message, next_try_in_seconds=round(pause, 2))
+            about = {"source": self.name, "next_try_in_seconds": round(pause, 2)}
+            if end.again:
+                _log.info("mqtt_disconnected", reason=end.message, **about)
+            else:
+                self._failing.failed(end.message, **about)
             delay = min(delay * 2, _LAST_DELAY)
             moves(STILL_SECONDS + pause)
-            self._draining.wait(pause)
+            self._pause(pause)
+
+    def _pause(self, seconds: float) -> None:
+        """Wait for the next try, which comes at once if a person mends the log-in or a certificate."""
+        while seconds > 0 and not self._draining.wait(min(seconds, _LOOK_SECONDS)):
+            seconds -= _LOOK_SECONDS
+            if self._credentials.renewed():
+                return
 
     def _one_connection(self) -> End:
         self._connections += 1
+        self._credentials.renewed()
         try:
             connection = Connection(
                 self._settings,
@@ -335,6 +352,7 @@ class MqttSource(Source):
     def _subscribed(self, connection: Connection, filters: frozenset[str]) -> None:
         if self._greeted is not connection:
             self._greeted = connection
+            self._failing.works()
             self._horizons.session_expiry = connection.handshake.session_expiry
             lost = bool(self._session.filters) and not connection.handshake.session_present
             self._lost_sessions += lost

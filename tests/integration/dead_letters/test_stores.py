@@ -26,6 +26,8 @@ from connector.dead_letters.as_json import to_json
 from connector.dead_letters.store import DeadLettersError
 from connector.dead_letters.writer import DeadLetterWriter
 from connector.records import Record
+from connector.settings import Referenced
+from tests.brokers import password_line
 from tests.dead_letter_places import (
     MIB,
     SECRET,
@@ -37,6 +39,7 @@ from tests.dead_letter_places import (
 from tests.kafka_brokers import KafkaBroker
 from tests.kafka_fatal import make_fatal
 from tests.raw_kafka import write_raw
+from tests.secrets_used import WRONG
 from tests.waiting import wait_until
 
 LOCAL = ["sqlite", "file"]
@@ -296,6 +299,24 @@ def test_a_refused_log_in_says_what_to_do(protocol: str, tmp_path: Path) -> None
             store.add([a_letter(1)])
         assert SECRET not in str(refused.value)
         assert "check username" in "".join(store.problems())
+        store.close()
+
+
+def test_a_mended_password_is_read_again(tmp_path: Path) -> None:
+    """Also by a connection that paho makes anew by itself."""
+    passwords, file = tmp_path / "passwords", tmp_path / "password"
+    passwords.write_text(password_line("connector", SECRET))
+    tmp_path.chmod(0o755)
+    passwords.chmod(0o644)
+    file.write_text(WRONG)
+    password = Referenced.of(WRONG, "dead_letters.password", file.read_text)
+    settings = f"allow_anonymous false\npassword_file {passwords}"
+    with MqttPlace(settings, subscriber=False, password=password) as place:
+        store = place.open()
+        wait_until(lambda: "check username" in "".join(store.problems()), 60, lambda: str(store.problems()))
+        file.write_text(SECRET)
+        wait_until(lambda: "check username" not in "".join(store.problems()), 60, lambda: str(store.problems()))
+        store.add([a_letter(1)])
         store.close()
 
 

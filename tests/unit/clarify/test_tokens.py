@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import base64
+import json
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from urllib.parse import parse_qs
 
 import httpx
 import pytest
 
-from connector.clarify import Api, ClarifyError, NotAllowed, Refused, Retryable, Timeouts
+from connector.clarify import Api, ClarifyError, Credentials, NotAllowed, Refused, Retryable, Timeouts
+from connector.clarify.credentials import CurrentCredentials
 from tests.credentials import credentials
 from tests.secrets_used import CLARIFY_SECRET as SECRET
 
@@ -317,3 +320,52 @@ def test_a_line_that_breaks_while_a_token_is_asked_for() -> None:
         client.call("x.y", {})
     assert caught.value.method == "oauth/token"
     assert not caught.value.outcome_unknown
+
+
+def write(file: Path, number: int, kind: str = "client-credentials", **changes: str) -> None:
+    """Write the credentials with another secret. No two of these files have the same length."""
+    login = {"type": kind, "clientId": "id", "clientSecret": SECRET + "x" * number}
+    file.write_text(json.dumps(credentials(kind) | {"credentials": login} | changes))
+
+
+def test_a_changed_file_is_read_before_the_next_request(tmp_path: Path) -> None:
+    file, told = tmp_path / "credentials.json", list[str | None]()
+    write(file, 0)
+    fake = FakeClarify()
+    current = CurrentCredentials(Credentials.load(file), file, told=told.append)
+    with Api(current, transport=httpx.MockTransport(fake), clock=lambda: 0.0) as client:
+        for number in range(3):
+            write(file, number)
+            client.call("clarify.selectItems", {})
+            client.call("clarify.selectItems", {})
+        asked = [parse_qs(request.content.decode())["client_secret"][0] for request in fake.token_requests]
+        assert asked == [SECRET, SECRET + "x", SECRET + "xx"]
+        assert fake.rpc_authorizations == [f"Bearer token-{number}" for number in (1, 1, 2, 2, 3, 3)]
+        write(file, 3, kind="basic-auth")
+        client.call("clarify.selectItems", {})
+        assert fake.rpc_authorizations[-1].startswith("Basic ")
+    assert told == [None, None, None]
+
+
+def test_a_file_that_cannot_be_used_or_is_for_another_integration_changes_nothing(tmp_path: Path) -> None:
+    file, told = tmp_path / "credentials.json", list[str | None]()
+    write(file, 0)
+    fake = FakeClarify()
+    current = CurrentCredentials(Credentials.load(file), file, told=told.append)
+    with Api(current, transport=httpx.MockTransport(fake), clock=lambda: 0.0) as client:
+        client.call("clarify.selectItems", {})
+        file.write_text("{")
+        client.call("clarify.selectItems", {})
+        write(file, 1, integration="c" * 20)
+        client.call("clarify.selectItems", {})
+        file.unlink()
+        client.call("clarify.selectItems", {})
+        write(file, 2)
+        client.call("clarify.selectItems", {})
+    assert fake.rpc_authorizations == [f"Bearer token-{number}" for number in (1, 1, 1, 1, 2)]
+    assert len(told) == 3
+    assert "is not JSON" in str(told[0])
+    assert "Restart to use another one" in str(told[1])
+    assert told[2] is None
+    assert SECRET not in str(told)
+    assert SECRET + "xx" not in current.hide(f"the secret is {SECRET}xx, and was {SECRET}")

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from connector.commands.drain import drain
-from connector.runtime.drain import DrainFiles, DrainProgress
+from connector.runtime.drain import DrainProgress, drain_files
 from connector.runtime.state_dir import lock_state_dir
 from connector.runtime.workers import worker_folder
 from tests.waiting import wait_until
@@ -22,7 +22,7 @@ class Drained:
 
     def __init__(self, folder: Path, then: Callable[[], object] = lambda: None) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self.files = DrainFiles(folder)
+        self.files = drain_files(folder)
         self._then = then
         self._lock = lock_state_dir(folder)
         self._thread = threading.Thread(target=self._run)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import json
+import re
 import subprocess
 import sys
 import threading
@@ -139,7 +140,7 @@ def test_a_topic_forges_no_line_and_gives_a_terminal_no_orders(form: str) -> Non
     log = structlog.get_logger()
     log.warning("it_happened", topic=HOSTILE, topics=[HOSTILE], error=ValueError(HOSTILE), by={HOSTILE: 1})
     log.warning(HOSTILE)
-    assert len(out.getvalue().rstrip("\n").split("\n")) == 2
+    assert len([line for line in out.getvalue().rstrip("\n").split("\n") if not line.startswith("  ")]) == 2
     assert not {char for char in out.getvalue() if not char.isprintable()} - {"\n"}
     assert "forged" in out.getvalue()
 
@@ -159,3 +160,23 @@ def test_an_exception_that_quotes_a_topic_forges_no_line(form: str) -> None:
     assert not {char for char in out.getvalue() if not char.isprintable()} - {"\n"}
     assert not [line for line in out.getvalue().split("\n") if line.startswith("2026-01-01")]
     assert "forged" in out.getvalue()
+
+
+@pytest.mark.parametrize("is_terminal", [False, True])
+def test_text_fits_the_screen_where_it_can(is_terminal: bool) -> None:
+    class Screen(io.StringIO):
+        def isatty(self) -> bool:
+            return is_terminal
+
+    out = Screen()
+    configure_logs("info", "text", out)
+    structlog.get_logger().warning("it_happened", **{f"field_{i}": f"some words {i}" for i in range(20)}, z="y" * 130)
+    structlog.get_logger().warning("it_happened", topic="t")
+    said = re.sub(r"\x1b\[[0-9;]*m", "", out.getvalue())
+    *lines, long, short, end = said.split("\n")
+    assert {len(line) > 90 and len(line) <= 120 for line in lines[:-1]} == {True}
+    assert [line.startswith("  ") for line in lines] == [False] + [True] * (len(lines) - 1)
+    assert (long, end) == ("  z=" + "y" * 130, "")
+    assert short.endswith("it_happened topic=t")
+    assert "\0" not in said
+    assert " ".join(line.strip() for line in lines).count("some words") == 20

@@ -20,6 +20,8 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote, urlsplit
@@ -34,7 +36,7 @@ from connector.formats.schema.registry.cache import SchemaFiles
 from connector.formats.schema.registry.section import PATIENCE_SECONDS
 from connector.formats.schema.schemas import GlobalId, Guid, NamedSchema, RegisteredSchema, SchemaId
 from connector.records import Reason
-from connector.settings import SettingsError
+from connector.settings import READ_AGAIN, SettingsError
 
 _log = structlog.get_logger(__name__)
 
@@ -67,6 +69,15 @@ class _SilentError(SchemaUnavailableError):
     """A server gave no answer, whatever it was asked for."""
 
 
+@dataclass(frozen=True, slots=True)
+class Access:
+    """What the registry asks for: a user name and a password, or a token; and the password of our certificate's key."""
+
+    auth: tuple[str, str] | None = None
+    token: str | None = field(default=None, repr=False)
+    key_password: str | None = field(default=None, repr=False)
+
+
 class SchemaRegistry:
     """The client of a schema registry. Safe for threads; only one thread asks the registry at a time.
 
@@ -86,6 +97,7 @@ class SchemaRegistry:
         key_file: Path | None = None,
         key_password: str | None = None,
         verify: bool = True,
+        renewed: Callable[[], Access | None] = lambda: None,
         timeout: float = 5.0,
         patience: float = PATIENCE_SECONDS,
         give_up_after: float | None = None,
@@ -97,7 +109,8 @@ class SchemaRegistry:
         `timeout` bounds one request, from the name's look-up to the last byte of the answer, in seconds. A schema that
         the registry does not have is waited for during `patience` (seconds), and one that the registry cannot give
         during `give_up_after` (seconds; None: for as long as it takes). Raises SettingsError for a certificate
-        that cannot be used, and `OSError` if the folder cannot be made.
+        that cannot be used, and `OSError` if the folder cannot be made. Before each request, `renewed` returns the
+        access anew if a secret or a certificate file has changed, else None.
         """
         self.name = name
         self._urls = list(urls)
@@ -106,28 +119,11 @@ class SchemaRegistry:
         self._patience = patience
         self._give_up_after = give_up_after
         self._clock = clock
-        headers = {
-            "Accept": "application/vnd.schemaregistry.v1+json, application/json",
-            "Accept-Encoding": "identity",  # each schema is asked for once
-        }
-        secrets = []
-        if token is not None:
-            headers["Authorization"] = f"Bearer {token}"
-            secrets = [token]
-        elif auth is not None:
-            basic = base64.b64encode(":".join(auth).encode()).decode()
-            headers["Authorization"] = f"Basic {basic}"
-            secrets = [basic, auth[1]]
-        self._secrets = [secret for secret in secrets if secret]
-        try:
-            self._exchanges = Exchanges(
-                headers=headers,
-                timeout=httpx.Timeout(timeout),
-                verify=_trust(ca_file, cert_file, key_file, key_password, verify=verify),
-                transport=transport,
-            )
-        except SetUpError as error:
-            raise SettingsError(f"the schema registry cannot be asked: {error}") from None
+        self._renewed = renewed
+        self._make = partial(Exchanges, timeout=httpx.Timeout(timeout), transport=transport)
+        self._trust = partial(_trust, ca_file, cert_file, key_file, verify=verify)
+        self._secrets: list[str] = []
+        self._exchanges = self._exchanges_with(Access(auth, token, key_password))
         self._lock = threading.Lock()
         self._known: dict[SchemaId, RegisteredSchema] = {}
         self._missing: dict[SchemaId, tuple[float, Reason, str]] = {}
@@ -347,7 +343,48 @@ class SchemaRegistry:
             raise SchemaUnavailableError(self._advice(200, said))
         return composed
 
+    def _exchanges_with(self, access: Access) -> Exchanges:
+        """The client with this access. Raises SettingsError."""
+        headers = {
+            "Accept": "application/vnd.schemaregistry.v1+json, application/json",
+            "Accept-Encoding": "identity",  # each schema is asked for once
+        }
+        secrets: list[str] = []
+        if access.token is not None:
+            headers["Authorization"] = f"Bearer {access.token}"
+            secrets = [access.token]
+        elif access.auth is not None:
+            basic = base64.b64encode(":".join(access.auth).encode()).decode()
+            headers["Authorization"] = f"Basic {basic}"
+            secrets = [basic, access.auth[1]]
+        try:
+            made = self._make(headers=headers, verify=self._trust(access.key_password))
+        except SetUpError as error:
+            raise SettingsError(f"the schema registry cannot be asked: {error}") from None
+        self._secrets = [secret for secret in secrets if secret]
+        return made
+
+    def _renew(self) -> None:
+        """Use the access that has changed; if it cannot be used, the earlier one stays."""
+        access = self._renewed()
+        if access is None:
+            return
+        try:
+            made = self._exchanges_with(access)
+        except SettingsError as error:
+            _log.error(
+                "credentials_not_reloaded",
+                registry=self.name,
+                reason=str(error),
+                effect="what was read before is used",
+                remedy="mend the files; they are read again before the next request",
+            )
+            return
+        self._exchanges.close()
+        self._exchanges = made
+
     def _received(self, url: str) -> Received:
+        self._renew()
         try:
             return self._exchanges.send("GET", url, seconds=self._timeout, limit=_MAX_ANSWER)
         except NoAnswer as error:
@@ -358,7 +395,7 @@ class SchemaRegistry:
 
     def _advice(self, status: int, said: object) -> str:
         if status in (401, 403):
-            return f"refuses us (HTTP {status}): check username and password, or token"
+            return f"refuses us (HTTP {status}): check username and password, or token; {READ_AGAIN}"
         if status == 404:
             return "has no such path (HTTP 404): check url, and its path (Apicurio: /apis/ccompat/v7)"
         if 300 <= status < 400:

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from connector.settings import Seconds, Section, TlsSection
+from connector.settings import CredentialsInUse, Seconds, Secret, Section, TlsSection, UserName, fresh
 
 if TYPE_CHECKING:
     from connector.formats.schema.registry.client import SchemaRegistry
@@ -62,11 +62,11 @@ class SchemaRegistrySection(Section):
         "`/apis/ccompat/v7`.",
         examples=["https://registry.example.com:8081"],
     )
-    username: str | None = Field(default=None, description="User name, or API key, for basic authentication.")
-    password: SecretStr | None = Field(
+    username: UserName | None = Field(default=None, description="User name, or API key, for basic authentication.")
+    password: Secret | None = Field(
         default=None, description="Password, or API secret. Use `${ENV}` or `${file:/run/secrets/…}`."
     )
-    token: SecretStr | None = Field(default=None, description="Bearer token, instead of user name and password.")
+    token: Secret | None = Field(default=None, description="Bearer token, instead of user name and password.")
     tls: TlsSection = Field(default=TlsSection(), description="Certificates, for https.")
     timeout: Seconds = Field(
         default="5s",  # type: ignore[assignment]
@@ -99,22 +99,30 @@ class SchemaRegistrySection(Section):
 
         Raises SettingsError for a certificate that cannot be used, and `OSError` if the folder cannot be written.
         """
-        from connector.formats.schema.registry.client import SchemaRegistry  # noqa: PLC0415 - only when there is one
+        from connector.formats.schema.registry.client import (  # noqa: PLC0415 - only when there is one
+            Access,
+            SchemaRegistry,
+        )
 
-        auth = None
-        if self.username is not None and self.password is not None:
-            auth = (self.username, self.password.get_secret_value())
+        def access() -> Access:
+            auth = None
+            if self.username is not None and self.password is not None:
+                auth = (fresh(self.username), self.password.get_secret_value())
+            return Access(auth, _value(self.token), _value(self.tls.key_password))
+
+        now, credentials = access(), CredentialsInUse(self, registry=name)
         return SchemaRegistry(
             name,
             self.url,
             folder,
-            auth=auth,
-            token=self.token.get_secret_value() if self.token else None,
+            auth=now.auth,
+            token=now.token,
             ca_file=self.tls.ca_file,
             cert_file=self.tls.cert_file,
             key_file=self.tls.key_file,
-            key_password=self.tls.key_password.get_secret_value() if self.tls.key_password else None,
+            key_password=now.key_password,
             verify=self.tls.verify,
+            renewed=lambda: access() if credentials.renewed() else None,
             timeout=self.timeout,
             patience=patience,
             give_up_after=self.give_up_after,
@@ -132,3 +140,7 @@ class SchemaRegistrySection(Section):
         if (self.token or self.password) and not all(url.startswith("https:") for url in self.url):
             found.append("credentials over http can be read on the way; use https")
         return found + self.tls.warnings
+
+
+def _value(secret: Secret | None) -> str | None:
+    return None if secret is None else secret.get_secret_value()

@@ -22,11 +22,19 @@ from confluent_kafka.admin import (
     NewTopic,
     ResourcePatternType,
     ResourceType,
+    ScramCredentialInfo,
+    ScramMechanism,
+    UserScramCredentialUpsertion,
 )
 from structlog.testing import capture_logs
 
+from connector.conformance.dead_letters import a_letter
+from connector.dead_letters.kafka_store import KafkaLetters
+from connector.dead_letters.section import KafkaLettersSection
+from connector.dead_letters.store import DeadLettersError
 from connector.ledger.account import Commit, Counts, Tally
 from connector.ledger.source_file import SourceFile
+from connector.settings import Referenced
 from connector.sources.kafka.broker_facts import LogBounds
 from connector.sources.kafka.identity import TopicAsker
 from connector.sources.kafka.range import RangeFinder
@@ -39,6 +47,7 @@ from tests.kafka_brokers import Kafka, need_java
 from tests.kafka_security import PASSWORD, USER
 from tests.ports import free_port
 from tests.scripted import Clock, ScriptedHandover
+from tests.secrets_used import WRONG, fresh
 from tests.waiting import wait_until
 
 PROTOCOLS = ["classic", "consumer"]
@@ -52,6 +61,7 @@ class Cluster:
     def __init__(self) -> None:
         need_java()
         small = {"group.max.size": "2", "group.consumer.max.size": "2", "broker.session.timeout.ms": "1500"}
+        small |= {"listener.name.sasl_plaintext.scram-sha-256.connections.max.reauth.ms": "2000"}
         small |= {"group.consumer.session.timeout.ms": "3000"}
         self.first = Kafka({"allow.everyone.if.no.acl.found": "false", **small}, secure=True)
         self.lost = f"127.0.0.1:{free_port()}"
@@ -271,9 +281,9 @@ def test_brokers_without_the_new_protocol_are_said(drive: Drive) -> None:
 # -- rights and topics -----------------------------------------------------------------------------
 
 
-def rule(kafka: Kafka, kind: ResourceType, name: str, operation: AclOperation) -> None:
-    """Give our user a right."""
-    given = AclBinding(kind, name, ResourcePatternType.LITERAL, f"User:{USER}", "*", operation, AclPermissionType.ALLOW)
+def rule(kafka: Kafka, kind: ResourceType, name: str, operation: AclOperation, user: str = USER) -> None:
+    """Give a user a right."""
+    given = AclBinding(kind, name, ResourcePatternType.LITERAL, f"User:{user}", "*", operation, AclPermissionType.ALLOW)
     kafka.admin().create_acls([given])[given].result(20)
 
 
@@ -416,6 +426,106 @@ def test_a_partition_that_stands_still_is_said_and_counted_and_read_by_joining_a
     assert 90 < member.clock.now - began < 180
     member.until(lambda: looked() and not member.source.problems(), seconds=5)
     assert len(member.consumers) == 2
+
+
+# -- passwords and certificates that change --------------------------------------------------------
+
+
+def test_a_password_that_changes_is_read_again_and_the_member_stays(
+    kafka: Kafka, topic: str, drive: Drive, tmp_path: Path
+) -> None:
+    assert kafka.security
+    rule(kafka, GROUP, topic, AclOperation.READ)
+    rule(kafka, TOPIC, topic, AclOperation.READ)
+    file = tmp_path / "password"
+    file.write_text(PASSWORD)
+    password = Referenced.of(PASSWORD, "sasl.password", file.read_text)
+    sasl = {"mechanism": "SCRAM-SHA-256", "username": USER, "password": password}
+    member = drive(kafka.security.bootstrap("SASL_PLAINTEXT"), [topic], sasl=sasl)
+    sent, done = 0, threading.Event()
+
+    def load() -> None:
+        nonlocal sent
+        while not done.is_set():
+            produce(kafka.bootstrap, topic, [b"1"] * 10)
+            sent += 10
+
+    thread = threading.Thread(target=load)
+    thread.start()
+    member.until(lambda: member.read > 10 and not member.source.problems(), seconds=1)
+    other = fresh("kafka-password")
+    scram = ScramCredentialInfo(ScramMechanism.SCRAM_SHA_256, 4096)
+    altered = UserScramCredentialUpsertion(USER, scram, other.encode())
+    kafka.admin().alter_user_scram_credentials([altered])[USER].result(20)
+    member.until_said("check the log-in", "read again before the next try", seconds=1)  # it logs in again every 2 s
+    with capture_logs() as log:
+        file.write_text(other)
+        before = sent
+        member.until(lambda: member.read > before and not member.source.problems(), seconds=1)
+    done.set()
+    thread.join()
+    member.until(lambda: member.read == sent, seconds=1)
+    reloaded = [line for line in log if line["event"] == "credentials_reloaded"]
+    assert [(line["source"], line["settings"]) for line in reloaded] == [("kafka", ["sasl.password"])]
+    assert other not in str(log)
+    assert len(member.consumers) == 1
+
+
+def test_a_store_of_dead_letters_logs_in_with_the_mended_password(kafka: Kafka, topic: str, tmp_path: Path) -> None:
+    assert kafka.security
+    rule(kafka, TOPIC, topic, AclOperation.WRITE)
+    file = tmp_path / "password"
+    file.write_text(WRONG)
+    password = Referenced.of(WRONG, "dead_letters.sasl.password", file.read_text)
+    store = KafkaLetters(
+        KafkaLettersSection.model_validate(
+            {
+                "type": "kafka",
+                "bootstrap_servers": kafka.security.bootstrap("SASL_PLAINTEXT"),
+                "security": "plaintext",
+                "topic": topic,
+                "timeout": "1s",
+                "sasl": {"mechanism": "SCRAM-SHA-512", "username": USER, "password": password},
+            }
+        )
+    )
+
+    def added() -> bool:
+        try:
+            store.add([a_letter(1)])
+        except DeadLettersError:
+            return False
+        return True
+
+    assert not added()
+    file.write_text(PASSWORD)
+    wait_until(added, 60, lambda: str(store.problems()))
+    assert not store.problems()
+    store.close()
+
+
+def test_a_certificate_that_changes_gets_another_consumer_as_soon_as_its_files_fit_together(
+    kafka: Kafka, topic: str, drive: Drive, tmp_path: Path
+) -> None:
+    assert kafka.security
+    rule(kafka, GROUP, topic, AclOperation.READ, user="*")
+    rule(kafka, TOPIC, topic, AclOperation.READ, user="*")
+    cert_file, key_file = kafka.security.another_certificate(tmp_path / "ours")
+    tls = {"ca_file": kafka.security.ca_file, "cert_file": cert_file, "key_file": key_file}
+    member = drive(kafka.security.bootstrap("SSL"), [topic], security="tls", tls=tls)
+    produce(kafka.bootstrap, topic, [b"1"])
+    member.until(lambda: member.read == 1 and not member.source.problems(), seconds=1)
+    new_cert, new_key = kafka.security.another_certificate(tmp_path / "new")
+    new_cert.replace(cert_file)
+    member.until_said("cannot be used", "read again before the next try", seconds=1)
+    produce(kafka.bootstrap, topic, [b"2"])
+    member.until(lambda: member.read == 2)  # the consumer goes on
+    assert len(member.consumers) == 1
+    new_key.replace(key_file)
+    member.until(lambda: len(member.consumers) == 2, seconds=1)
+    produce(kafka.bootstrap, topic, [b"3"])
+    member.until(lambda: member.read == 3 and not member.source.problems(), seconds=1)
+    member.until_well(seconds=1)
 
 
 # -- connections -----------------------------------------------------------------------------------

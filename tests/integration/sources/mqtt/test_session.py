@@ -17,7 +17,7 @@ from connector.ledger.source_file import SourceFile
 from connector.sources.mqtt.section import MqttSection
 from connector.sources.mqtt.source import MqttSource
 from connector.sources.source import SourceFailedError
-from tests.brokers import Mosquitto
+from tests.brokers import Mosquitto, password_line
 from tests.held_journal import HeldJournal
 from tests.ports import free_port
 from tests.publisher import Publisher
@@ -270,14 +270,8 @@ def test_a_wrong_password_is_reported_with_the_remedy(sources: Sources, tmp_path
 
 
 def _passwords(folder: Path) -> Path:
-    import base64
-    import hashlib
-    import os
-
-    salt = os.urandom(12)
-    digest = hashlib.pbkdf2_hmac("sha512", MQTT_PASSWORD.encode(), salt, 101)
     file = folder / "passwords"
-    file.write_text(f"u:$7$101${base64.b64encode(salt).decode()}${base64.b64encode(digest).decode()}\n")
+    file.write_text(password_line("u", MQTT_PASSWORD))
     folder.chmod(0o755)
     file.chmod(0o644)
     return file

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from connector.ledger.account import Counts
 from connector.ledger.losses import Loss
@@ -426,15 +427,19 @@ def full_disk(journal: Journal, durable: Durable, fill: Callable[[], None], free
     journal.append(durable.batch(0))
     durable.wait_for(1)
     fill()
-    journal.append(durable.batch(1, n=4, size=MIB // 8))
-    wait_until(journal.problems, SECONDS, "the failure is reported", every=0.005)
-    assert any("cannot be written" in problem for problem in journal.problems())
-    assert durable.order == [0], "nothing is acknowledged that is not on disk"
-    assert payloads([poll(journal)])[0].startswith(b"0.0")
-    free()
-    durable.wait_for(2)
-    assert payloads([poll(journal)])[0].startswith(b"1.0")
-    wait_until(lambda: not journal.problems(), SECONDS, "no problem any more", every=0.005)
+    with capture_logs() as log:
+        journal.append(durable.batch(1, n=4, size=MIB // 8))
+        wait_until(journal.problems, SECONDS, "the failure is reported", every=0.005)
+        assert any("cannot be written" in problem for problem in journal.problems())
+        assert durable.order == [0], "nothing is acknowledged that is not on disk"
+        assert payloads([poll(journal)])[0].startswith(b"0.0")
+        free()
+        durable.wait_for(2)
+        assert payloads([poll(journal)])[0].startswith(b"1.0")
+        wait_until(lambda: not journal.problems(), SECONDS, "no problem any more", every=0.005)
+    reasons = [line.get("reason") for line in log if line["event"] == "journal_write_failed"]
+    assert len(reasons) == len(set(reasons)) > 0, "each reason is said once"
+    assert [line["event"] for line in log][-1] == "journal_written_again"
 
 
 def test_disk_tries_again_when_the_file_may_not_grow(path: Path) -> None:

@@ -11,14 +11,15 @@ from typing import Any
 
 import httpx
 import pytest
+import trustme
 from structlog.testing import capture_logs
 
 from connector.formats.format import PayloadError, SchemaUnavailableError
-from connector.formats.schema.registry.client import SchemaRegistry
+from connector.formats.schema.registry.client import Access, SchemaRegistry
 from connector.formats.schema.schemas import GlobalId, Guid, NamedSchema, SchemaId
 from connector.records import Reason
 from tests.scripted import Clock
-from tests.secrets_used import REGISTRY_TOKEN
+from tests.secrets_used import REGISTRY_TOKEN, WRONG
 
 URL = "https://registry.example.com/base"
 
@@ -440,3 +441,32 @@ def test_certificates_that_cannot_be_used_are_an_error_at_once(tmp_path: Path) -
     for settings in ({"ca_file": tmp_path / "bad.pem"}, {"cert_file": tmp_path / "none.pem"}):
         with pytest.raises(ValueError, match="cannot be used"):
             SchemaRegistry("main", [URL], tmp_path, **settings)
+
+
+def test_a_changed_log_in_is_used_for_the_next_request(make: Callable[..., SchemaRegistry], server: Server) -> None:
+    server.answers["/schemas/ids/8"] = (403, {"message": f"not with {REGISTRY_TOKEN}"})
+    changed: list[Access] = []
+    registry = make(token=WRONG, renewed=lambda: changed.pop() if changed else None)
+    assert "read again before the next try" in unavailable(registry, 8)
+    changed.append(Access(token=REGISTRY_TOKEN))
+    registry.schema(7)
+    assert [request.headers["Authorization"] for request in server.requests] == [
+        f"Bearer {WRONG}",
+        f"Bearer {REGISTRY_TOKEN}",
+    ]
+
+
+def test_a_log_in_that_cannot_be_used_leaves_the_former_one(
+    make: Callable[..., SchemaRegistry], server: Server, tmp_path: Path
+) -> None:
+    (tmp_path / "ca.pem").write_bytes(trustme.CA().cert_pem.bytes())
+    changed: list[Access] = []
+    registry = make(
+        token=REGISTRY_TOKEN, ca_file=tmp_path / "ca.pem", renewed=lambda: changed.pop() if changed else None
+    )
+    (tmp_path / "ca.pem").write_text("in the middle of a change")
+    changed.append(Access(token=WRONG))
+    with capture_logs() as log:
+        registry.schema(7)
+    assert [line["event"] for line in log if line["log_level"] == "error"] == ["credentials_not_reloaded"]
+    assert [request.headers["Authorization"] for request in server.requests] == [f"Bearer {REGISTRY_TOKEN}"]

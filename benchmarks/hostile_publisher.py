@@ -105,7 +105,7 @@ def measure(topics: int, length: int, *, apart: bool = False) -> dict[str, objec
             command += [str(broker.port), str(topics), str(length)]
             hostile = subprocess.run(command, check=True, capture_output=True, text=True)
             during = len(honest.delays)
-            metric = 'clarify_connector_messages_total{outcome="%s"}'
+            metric = 'clarify_connector_messages_settled_total{outcome="%s"}'
             while time.monotonic() < began + _PATIENCE:
                 numbers = connector.metrics()
                 settled = sum(

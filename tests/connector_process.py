@@ -147,7 +147,16 @@ class ConnectorProcess:
             (self.folder / "pages.txt").open("ab") as file,
             httpx.Client(trust_env=False, verify=False, timeout=5) as client,
         ):
-            for page in ("healthz", "readyz", "metrics", "ledger", "silent"):
+            for page in (
+                "healthz",
+                "readyz",
+                "metrics",
+                "ledger",
+                "silent",
+                "status.json",
+                "signals.json?silent=1",
+                "dead-letters.json",
+            ):
                 try:
                     file.write(client.get(f"http://127.0.0.1:{self.observe_port}/{page}").content)
                 except httpx.TransportError:

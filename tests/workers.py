@@ -38,6 +38,7 @@ WITH_KAFKA: Final = (
         "tests/integration/tools/test_kafka_broker.py",
         "tests/integration/observe/otlp/test_to_a_collector.py",
         f"{_KAFKA}/test_errors.py",
+        "tests/integration/observe/test_alerts.py",
         "tests/integration/commands/doctor/test_doctor.py",
     ),
 )

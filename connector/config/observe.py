@@ -46,8 +46,8 @@ class ObserveSection(Section):
         | None
     ) = Field(
         default=DEFAULT_LISTEN,
-        description="Address of the pages (/healthz, /readyz, /metrics, /ledger, /tap): `HOST:PORT`, or `unix:/PATH` "
-        "for a Unix socket; null for no pages.",
+        description="Address of the pages (the status page `/`, /healthz, /readyz, /metrics, /ledger …): `HOST:PORT`, "
+        "or `unix:/PATH` for a Unix socket; null for no pages.",
         examples=["127.0.0.1:9464", "unix:/run/clarify-connector/pages.sock"],
     )
     socket_access: Literal["owner", "group"] = Field(
@@ -63,7 +63,8 @@ class ObserveSection(Section):
     )
     token: Annotated[SecretStr, AfterValidator(_usable_token)] | None = Field(
         default=None,
-        description="Bearer token that every request for a page must have. Use `${ENV}` or `${file:/run/secrets/…}`.",
+        description="Bearer token that every request for data must have. The status page asks a person for the token. "
+        "Use `${ENV}` or `${file:/run/secrets/…}`.",
     )
     tls: PagesTlsSection | None = Field(default=None, description="Serve the pages over https with this certificate.")
     loss_warning: Seconds = Field(

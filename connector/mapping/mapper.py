@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
@@ -34,6 +35,7 @@ from connector.mapping.plans import Plan, TopicPlan
 from connector.mapping.rules.rules import Rule, everything
 from connector.mapping.rules.templates import ITEM_FIELD, KEY, PAYLOAD
 from connector.mapping.signals.descriptions import Described, Descriptions
+from connector.mapping.signals.explained import Explained, explained, of_plans
 from connector.mapping.signals.input_ids import Origin
 from connector.mapping.signals.naming import Naming, Recalled
 from connector.mapping.signals.shared_topics import OnIdentity, SharedTopic, SharedTopics
@@ -63,6 +65,7 @@ class RuleShare(NamedTuple):
 
 
 _CLOCKS_SECONDS: Final = 30.0
+_MOST_EXAMINED: Final = 50_000
 
 
 class Mapper:
@@ -358,6 +361,34 @@ class Mapper:
     def recall(self, claimed: str, origin: Origin) -> Recalled | None:
         """Returns a signal of an earlier run, with the metadata that the rules of today want; see `Naming.recall`."""
         return self._naming.recall(claimed, origin, self.sparkplug.recalled)
+
+    def explained(self, source: str, topic: str, text: str, most: int) -> list[Explained]:
+        """Returns the signals of a topic since the start whose input IDs have `text`, and why they have these IDs.
+
+        Returns at most `most` signals, and looks at 50,000 values at most. Must not be called while a record is mapped.
+        """
+        known = self._plans.known(source, topic)
+        plans = [] if known is None else [plan for _, plan in known.choices]
+        if known is not None and known.fallback is not None:
+            plans.append(known.fallback)
+        if any(plan.rule.sparkplug is not None for plan in plans):
+            plans = [*self.sparkplug.plans_of(source, topic)]
+        some = (
+            explained(plan, path, written)
+            for plan, path, written in islice(of_plans(plans), _MOST_EXAMINED)
+            if text in written
+        )
+        return list(islice(filter(None, some), most))
+
+    def explained_today(self, written: str, origin: Origin) -> Explained | None:
+        """Returns why a value of an earlier run has its input ID by the rules of today; None if they do not say it.
+
+        Must not be called while a record is mapped.
+        """
+        found = [one for plan in self._naming.plans_today(origin) if (one := explained(plan, origin.path, written))]
+        return next(
+            (one for one in found if "".join(text for _, text in one.parts) == written), next(iter(found), None)
+        )
 
     def forget(self, source: str) -> None:
         """Forget thinned values of a source: its mapped records may come again, and may not have been sent."""

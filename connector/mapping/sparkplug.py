@@ -8,7 +8,7 @@ states, unless the rule sets them. A birth with new metadata makes its signals k
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from math import isfinite
 from typing import Final, NamedTuple
@@ -20,7 +20,7 @@ from connector.formats.sparkplug.host import Host, SparkplugMessage
 from connector.formats.sparkplug.nodes import HostLimits, TimelineChange
 from connector.formats.sparkplug.properties import GOOD, is_good
 from connector.formats.sparkplug.rule import SparkplugRule, variables_of
-from connector.formats.sparkplug.topic import Owner, data_topic
+from connector.formats.sparkplug.topic import Owner, TopicError, data_topic, parse_topic
 from connector.formats.sparkplug.values import MetricValue
 from connector.mapping.documents.walk import shortened
 from connector.mapping.plans import Plan, signal_metadata, value_of
@@ -135,6 +135,14 @@ class SparkplugMapping:
     def plans(self) -> Iterable[SparkplugPlan]:
         """Returns the plan of each node and device under each rule."""
         return self._plans.values()
+
+    def plans_of(self, source: str, topic: str) -> Iterator[SparkplugPlan]:
+        """Yields the plans of the node or device that sends on a topic, under each rule."""
+        try:
+            data = parse_topic(topic).data_topic
+        except TopicError:
+            return
+        yield from (plan for plan in self._plans.values() if plan.source == source and plan.topic == data)
 
     def recalled(self, plan: Plan, path: str) -> SparkplugPlan | None:
         """Returns a plan like this one that knows the last birth of a metric; None if this birth is unknown."""

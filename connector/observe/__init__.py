@@ -1,4 +1,5 @@
 """What the connector says of itself: logs, metrics, health.
 
-Knows: config, delivery, exchange, pipeline.tap, pipeline.traces, runtime, settings, terminal.text, threads.
+Knows: config, dead_letters, delivery, exchange, mapping.signals, packing.last_values, pipeline.signals, pipeline.tap,
+pipeline.traces, records, runtime, settings, sources.source, terminal.text, threads.
 """

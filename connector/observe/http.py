@@ -19,7 +19,7 @@ import ssl
 import stat
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from email.utils import formatdate
 from functools import partial
@@ -67,17 +67,21 @@ _PAUSE: Final = 1.0
 _RENEW_SECONDS: Final = 10.0
 _MOVE_SECONDS: Final = 5.0
 
-Page: TypeAlias = Callable[[], tuple[int, str, bytes]]
-"""Returns (status, content type, body)."""
-AskedPage: TypeAlias = Callable[[Mapping[str, str]], tuple[int, str, bytes]]
-"""A page with a query: takes the parameters of the query, and returns (status, content type, body)."""
+Headers: TypeAlias = tuple[tuple[str, str], ...]
+"""(name, value) of each header that a page has beside those of all pages."""
+Said: TypeAlias = tuple[int, str, bytes] | tuple[int, str, bytes, Headers]
+"""(status, content type, body), and the page's own headers, if it has any."""
+Page: TypeAlias = Callable[[], Said]
+"""Makes a page."""
+AskedPage: TypeAlias = Callable[[Mapping[str, str]], Said]
+"""Makes a page with a query: takes the parameters of the query."""
 
 
 class _Answer(NamedTuple):
     status: int
     kind: str
     body: bytes
-    more: tuple[tuple[str, str], ...] = ()
+    more: Headers = ()
 
 
 class _Made(NamedTuple):
@@ -96,14 +100,15 @@ class ObserveServer:
         pages: Mapping[str, Page],
         keep: Mapping[str, float] | None = None,
         asked: Mapping[str, AskedPage] | None = None,
+        without_token: Collection[str] = (),
     ) -> None:
         """Bind the address. Visitors wait until `start`.
 
         `listen` is the section `observe` with an address, or only its `listen`. `pages` has the pages by path, and
         `asked` has the pages with a query; the latter are made for each visit. `keep` has seconds by path: a page in
         `keep` is made again only if the kept page is older than these seconds, and older than twenty times the time for
-        making the page. Raises OSError if the address cannot be used, and SettingsError if the certificate cannot be
-        used.
+        making the page. The pages in `without_token` have no data, and need no token. Raises OSError if the address
+        cannot be used, and SettingsError if the certificate cannot be used.
         """
         section = ObserveSection(listen=listen) if isinstance(listen, str) else listen
         address = Address.of(section.listen or "")
@@ -111,6 +116,7 @@ class ObserveServer:
         self._pages = dict(pages)
         self._asked = dict(asked or {})
         self._keep = dict(keep or {})
+        self._without_token = frozenset(without_token)
         self._token = section.token and section.token.get_secret_value().encode()
         self._hosts = None if address.path else {address.host, *(name.lower() for name in section.hosts)}
         self._certificate = _Certificate(section.tls) if section.tls else None
@@ -233,7 +239,7 @@ class ObserveServer:
         path, _, query = target.partition("?")
         if not self._knows(headers.get(b"host", b"localhost").decode("latin-1")):
             return _Answer(421, "text/plain", b"this host name is unknown here; observe.hosts lists further names\n")
-        if self._token and not hmac.compare_digest(headers.get(b"authorization", b""), b"Bearer " + self._token):
+        if not self._admits(path, headers.get(b"authorization", b"")):
             more = (("WWW-Authenticate", "Bearer"),)
             return _Answer(401, "text/plain", b"the bearer token of observe.token is needed\n", more)
         if path not in self._pages and path not in self._asked:
@@ -241,6 +247,12 @@ class ObserveServer:
         if request.method not in (b"GET", b"HEAD"):
             return _Answer(405, "text/plain", b"only GET\n", (("Allow", "GET, HEAD"),))
         return await self._page(path) if path in self._pages else await self._asked_page(path, query)
+
+    def _admits(self, path: str, authorization: bytes) -> bool:
+        """Whether a visitor with this header may have the page. The whole token is compared, in constant time."""
+        if not self._token or path in self._without_token:
+            return True
+        return hmac.compare_digest(authorization, b"Bearer " + self._token)
 
     def _knows(self, host: str) -> bool:
         """Whether `host` is a name of this server.

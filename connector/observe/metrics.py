@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from math import isfinite
@@ -19,6 +20,7 @@ from prometheus_client.registry import Collector
 
 from connector import __version__
 from connector.delivery.circuit import CircuitState
+from connector.records import FILTERED_BECAUSE, Reason
 
 if TYPE_CHECKING:
     from connector.runtime.connector import Connector
@@ -34,6 +36,15 @@ _CLOCKS = 20
 def _field(values: Mapping[str, object], name: str) -> Callable[[str], float | None]:
     """Returns a function that returns the attribute `name` of the value of an integration; None without a value."""
     return lambda integration: getattr(values.get(integration), name, None)
+
+
+def _by_reason(name: str, text: str, counts: Mapping[str, int]) -> Metric:
+    """Returns a counter by reason. `counts` has each known reason, also with 0: a counter whose first value is 1 does
+    not rise for Prometheus."""
+    family = CounterMetricFamily(f"{PREFIX}{name}", text, labels=["reason"])
+    for reason, n in counts.items():
+        family.add_metric([reason], n)
+    return family
 
 
 class _Numbers(Collector):
@@ -61,24 +72,23 @@ class _Numbers(Collector):
         pipeline = self._connector.pipeline
         yield InfoMetricFamily(PREFIX.rstrip("_"), "The running version", {"version": __version__})
         for unit, counts in (("messages", pipeline.status.messages), ("samples", pipeline.status.samples)):
-            family = CounterMetricFamily(
-                f"{PREFIX}{unit}", f"{unit.capitalize()} since the start, by outcome", labels=["outcome"]
+            yield CounterMetricFamily(f"{PREFIX}{unit}_received", f"{unit.capitalize()} received", counts.received)
+            settled = CounterMetricFamily(
+                f"{PREFIX}{unit}_settled", f"{unit.capitalize()} settled, by outcome", labels=["outcome"]
             )
-            for outcome in ("received", "inserted", "dead_lettered", "superseded", "filtered"):
-                family.add_metric([outcome], getattr(counts, outcome))
-            yield family
-        reasons = CounterMetricFamily(
-            f"{PREFIX}dead_letters", "Messages and values that could not become samples, by reason", labels=["reason"]
+            for outcome in ("inserted", "dead_lettered", "superseded", "filtered"):
+                settled.add_metric([outcome], getattr(counts, outcome))
+            yield settled
+        yield _by_reason(
+            "dead_letters",
+            "Messages and values that could not become samples, by reason",
+            {**dict.fromkeys(Reason, 0), **pipeline.status.reasons},
         )
-        for reason, n in list(pipeline.status.reasons.items()):
-            reasons.add_metric([reason], n)
-        yield reasons
-        filtered = CounterMetricFamily(
-            f"{PREFIX}filtered_messages", "Messages that were left out on purpose, by reason", labels=["reason"]
+        yield _by_reason(
+            "filtered_messages",
+            "Messages that were left out on purpose, by reason",
+            {**dict.fromkeys(FILTERED_BECAUSE, 0), **pipeline.status.filtered},
         )
-        for why, n in dict(pipeline.status.filtered).items():
-            filtered.add_metric([why], n)
-        yield filtered
         overwritten = CounterMetricFamily(
             f"{PREFIX}overwritten_values",
             "Values that a later value of the same input and time replaced, by the topic of the later value; at most "
@@ -98,6 +108,7 @@ class _Numbers(Collector):
         yield CounterMetricFamily(
             f"{PREFIX}late_samples", "Samples that were settled after their partition had gone to another member", late
         )
+        yield from self._disk()
         yield from self._mapping()
         yield from self._sender()
         yield from self._metadata()
@@ -154,6 +165,14 @@ class _Numbers(Collector):
             watched.add_metric([str(rule.number)], n)
             silent.add_metric([str(rule.number)], n_silent)
         yield from (watched, silent)
+
+    def _disk(self) -> Iterator[Metric]:
+        try:
+            found = shutil.disk_usage(self._connector.state_dir)
+        except OSError:  # the folder is gone: /readyz says so
+            return
+        yield GaugeMetricFamily(f"{PREFIX}disk_free_bytes", "Free bytes of the disk of state_dir", found.free)
+        yield GaugeMetricFamily(f"{PREFIX}disk_size_bytes", "Size of the disk of state_dir in bytes", found.total)
 
     def _mapping(self) -> Iterator[Metric]:
         pipeline = self._connector.pipeline
@@ -232,17 +251,17 @@ class _Numbers(Collector):
             lambda one: float(destinations[one].sender.circuit.held),
         )
         yield self._by_integration(
-            "request_rate",
+            "allowed_requests_per_second",
             "Allowed insert requests a second of this process, now",
             lambda one: destinations[one].rate(),
         )
         yield self._by_integration(
-            "request_share",
+            "request_share_ratio",
             "Share of the allowed rate that this process may use",
             lambda one: destinations[one].pace.share,
         )
         yield self._by_integration(
-            "congestion_factor",
+            "congestion_ratio",
             "1 while Clarify is prompt, less while Clarify is slow",
             lambda one: destinations[one].pace.congestion,
         )
@@ -272,7 +291,7 @@ class _Numbers(Collector):
         newest = {frame.integration: frame for frame in list(connector.pipeline.status.frames)}
         for name, text, field in (
             ("frame_samples", "Samples in the newest frame", "samples"),
-            ("frame_density", "Share of the newest frame's cells with a value", "density"),
+            ("frame_density_ratio", "Share of the newest frame's cells with a value", "density"),
             ("insert_seconds", "Duration of the insert of the newest frame", "seconds"),
         ):
             if newest:
@@ -351,13 +370,13 @@ class _Numbers(Collector):
                 ("inflow_samples_per_second", "Samples a second that come in", "inflow"),
                 ("capacity_samples_per_second", "Samples a second that can be sent at the present packing", "capacity"),
                 (
-                    "most_samples_per_second",
+                    "best_capacity_samples_per_second",
                     "Samples a second that could be sent at the best packing, with as many waiting samples as allowed",
                     "most",
                 ),
                 ("backlog_seconds", "Time to send all waiting samples at the present packing", "backlog_seconds"),
                 ("samples_per_request", "Mean samples a request, since the start", "samples_per_request"),
-                ("density", "Share of all frames' cells with a value, since the start", "density"),
+                ("density_ratio", "Share of all frames' cells with a value, since the start", "density"),
             ):
                 yield self._by_integration(name, text, _field(packing, field))
             yield self._by_integration(
@@ -423,6 +442,12 @@ class _Numbers(Collector):
                     family = families[name] = kind(f"{PREFIX}{name}", help_of.get(name, name), labels=["source"])
                 family.add_metric([source.name], value)  # type: ignore[attr-defined]
         yield from families.values()
+        troubled = GaugeMetricFamily(
+            f"{PREFIX}source_in_trouble", "1 while a source cannot be read: /readyz says why", labels=["source"]
+        )
+        for source in self._connector.pipeline.status.sources():
+            troubled.add_metric([source.name], float(bool(source.problems())))
+        yield troubled
         ahead = GaugeMetricFamily(
             f"{PREFIX}time_to_loss_seconds",
             "Seconds until records would be lost at the present rates; +Inf if no loss is in sight",

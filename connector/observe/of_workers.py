@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
+from urllib.parse import urlencode
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -17,16 +19,22 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
 from connector.config.model import Config
-from connector.observe.http import ObserveServer, json_page
+from connector.dead_letters.look import MOST_LETTERS
+from connector.observe.http import AskedPage, ObserveServer, Said, json_page
 from connector.observe.ledger_page import KEEP, ledger_page
 from connector.observe.probe import bearer
 from connector.observe.silent_page import merged_silent_page
+from connector.observe.sparing import Sparing
+from connector.observe.status_page import PATH, status_page, topics_page
 from connector.observe.tap_page import tap_of_workers
+from connector.records import FIRST_US
 
 _SILENT_SECONDS: Final = 120.0
 """A worker without an answer for this number of seconds has failed: a start is shorter."""
 _SECONDS: Final = 2.0
 """Longest wait for an answer of a worker: a visitor must get an answer even if one worker hangs."""
+_STATUSES: Final = (200, 400, 404, 503)
+"""The statuses of pages with a query whose content is JSON."""
 
 
 class _Merged(Collector):
@@ -72,15 +80,18 @@ def serve_together(
 
     token = config.observe.token  # workers require the token, too: any user of the machine can reach their ports
 
-    def ask_all(page: str) -> dict[int, str | None]:
-        """Ask all workers at the same time, and return worker → answer; None for a worker that does not answer."""
+    def ask_all(page: str, good: Collection[int] = (200, 503)) -> dict[int, str | None]:
+        """Ask all workers at the same time, and return worker → answer; None for a worker that does not answer.
+
+        An answer with a status that is not in `good` counts as none.
+        """
         with ThreadPoolExecutor(len(port_files)) as pool:
-            return dict(enumerate(pool.map(lambda file: _ask(file, page, bearer(token)), port_files), 1))
+            return dict(enumerate(pool.map(lambda file: _ask(file, page, bearer(token), good), port_files), 1))
 
     silent: dict[int, float] = {}
     """Worker → time (`time.monotonic`) of the first request without an answer since the worker's last answer."""
 
-    def ready() -> tuple[int, str, bytes]:
+    def ready() -> Said:
         problems: list[str] = []
         notices: list[dict[str, object]] = [*own_notices()]
         filtered: Counter[str] = Counter()
@@ -100,10 +111,10 @@ def serve_together(
         }
         return json_page(503 if problems else 200, found)
 
-    def metrics() -> tuple[int, str, bytes]:
+    def metrics() -> Said:
         return 200, "text/plain; version=0.0.4", merged_metrics(ask_all("/metrics"))
 
-    def alive() -> tuple[int, str, bytes]:
+    def alive() -> Said:
         """Report a failure if a worker reports a failure or stays silent; a dead worker is started again."""
         now = time.monotonic()
         found = []
@@ -117,17 +128,100 @@ def serve_together(
         failure = "; ".join(found) or None
         return json_page(503 if failure else 200, {"alive": not failure, "failure": failure})
 
+    def asked(path: str, merge: Callable[[dict[int, Any]], dict[str, Any]]) -> AskedPage:
+        """The page with a query that joins the answers of all workers."""
+
+        def page(query: Mapping[str, str]) -> Said:
+            texts = ask_all(f"{path}?{urlencode(query)}", _STATUSES)
+            answers = {worker: json.loads(text) for worker, text in texts.items() if text and text[0] == "{"}
+            missing = [worker for worker in texts if "error" in answers.get(worker, {"error": ""})]
+            found = merge(answers)
+            return json_page(404 if "error" in found else 200, {**found, "missing": missing})
+
+        return page
+
     server = ObserveServer(
         config.observe,
-        {"/healthz": alive, "/readyz": ready, "/metrics": metrics, "/ledger": ledger_page(current or (lambda: config))},
+        {
+            "/healthz": alive,
+            "/readyz": ready,
+            "/metrics": metrics,
+            "/ledger": ledger_page(current or (lambda: config)),
+            PATH: status_page(config),
+        },
         KEEP,
-        {"/silent": merged_silent_page(ask_all), "/tap": tap_of_workers(ask_all)},
+        {
+            "/status.json": asked("/status.json", partial(merged_status, workers=len(port_files))),
+            "/signals.json": asked("/signals.json", merged_signals),
+            "/dead-letters.json": asked("/dead-letters.json", merged_letters),
+            "/topics.json": Sparing().page(topics_page(current or (lambda: config))),
+            "/silent": merged_silent_page(ask_all),
+            "/tap": tap_of_workers(ask_all),
+        },
+        without_token={PATH},
     )
     server.start()
     return server
 
 
-def _ask(port_file: Path, page: str, headers: dict[str, str]) -> str | None:
+def merged_status(answers: Mapping[int, Any], workers: int) -> dict[str, Any]:
+    """Returns /status.json of all workers. A worker without an answer has only its number, or the `error` it gave."""
+    now = max((answer["now"] for answer in answers.values() if "now" in answer), default=time.time())
+    processes = []
+    for worker in range(1, workers + 1):
+        answer = answers.get(worker, {})
+        processes += [{**part, "worker": worker} for part in answer.get("processes", [answer])]
+    return {"now": now, "processes": processes}
+
+
+def merged_signals(answers: Mapping[int, Any]) -> dict[str, Any]:
+    """Returns /signals.json of all workers. A signal of several workers comes once, with its newest value."""
+    if (refused := _refusal(answers, "signals")) is not None:
+        return refused
+    found: dict[str, Any] = {"now": time.time(), "more": False}
+    signals: dict[str, dict[str, Any]] = {}
+    for answer in (answer for answer in answers.values() if "signals" in answer):
+        for name, value in answer.items():
+            if name == "never":
+                found[name] = found.get(name, 0) + value
+            elif name == "examples":
+                found[name] = [*found.get(name, []), *value]
+            elif name == "started":
+                found[name] = min(found.get(name, value), value)
+            elif name in ("more", "full"):
+                found[name] = found.get(name, False) or value
+        for one in answer["signals"]:
+            known = signals.get(one["written"])
+            if known is None or _last_us(one) > _last_us(known):
+                signals[one["written"]] = {**(known or {}), **one}
+    return {**found, "signals": list(signals.values())}
+
+
+def _last_us(signal: Mapping[str, Any]) -> int:
+    """The time of the last value of a signal, in µs since the epoch; before all times without a value."""
+    return int(signal["last"]["time_us"]) if signal["last"] else FIRST_US - 1
+
+
+def merged_letters(answers: Mapping[int, Any]) -> dict[str, Any]:
+    """Returns /dead-letters.json of all workers: the newest letters of all, or the letter that one of them has."""
+    for answer in answers.values():
+        if "rejects" in answer:
+            return dict(answer)
+    if (refused := _refusal(answers, "letters")) is not None:
+        return refused
+    good = [answer for answer in answers.values() if "letters" in answer]
+    letters = sorted((one for answer in good for one in answer["letters"]), key=lambda one: -one["written_us"])
+    return {"letters": letters[:MOST_LETTERS], "readable": all(answer["readable"] for answer in good)}
+
+
+def _refusal(answers: Mapping[int, Any], wanted: str) -> dict[str, Any] | None:
+    """The reason of a worker why there is no answer, if no worker has one; else None."""
+    if any(wanted in answer for answer in answers.values()):
+        return None
+    return next((dict(answer) for answer in answers.values()), {"error": "no worker answers; try again"})
+
+
+def _ask(port_file: Path, page: str, headers: dict[str, str], good: Collection[int]) -> str | None:
     try:
         connection = HTTPConnection("127.0.0.1", int(port_file.read_text(encoding="ascii")), timeout=_SECONDS)
         try:
@@ -138,4 +232,4 @@ def _ask(port_file: Path, page: str, headers: dict[str, str]) -> str | None:
             connection.close()
     except (OSError, HTTPException, ValueError):
         return None  # the worker is starting or dying; the caller reports the missing answer
-    return text if answer.status in (200, 503) else None
+    return text if answer.status in good else None

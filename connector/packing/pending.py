@@ -22,6 +22,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Final, NamedTuple, TypeAlias
 
 from connector.packing.frame import RowBlock
+from connector.packing.last_values import LastValue, LastValues, last_of
 from connector.packing.overwrites import Overwrite
 from connector.packing.table import FEW_BYTES, LANDMARKS, ROW_BYTES, Table, pack_row, times_of, unpack_row, values_of
 from connector.records import Mapped, Part, Rows, Sample
@@ -75,6 +76,8 @@ class Pending:
         self._ranks: dict[int, int] = {}
         """Token of a bundle → rank."""
         self._next_rank = 0
+        self.forgotten = LastValues()
+        """The last values of the tables that were forgotten."""
         self.overwritten: list[Overwrite] = []
         """Values that replace values of rows that were taken out before; the caller empties the list."""
 
@@ -217,6 +220,16 @@ class Pending:
             table.sent = 0
         return found
 
+    def last(self, input_id: str) -> LastValue | None:
+        """Returns the last value of an input, whether it waits or was taken out; None if it is not kept."""
+        table = self._table_of.get(input_id)
+        found = None if table is None else dict(last_of(table)).get(input_id)
+        return found or self.forgotten.of(input_id)
+
+    def every_table(self) -> list[Table]:
+        """Returns all tables, also those in which no sample waits."""
+        return list(self._all())
+
     def drop(self, lost: Callable[[int], bool]) -> Counter[int]:
         """Drop the samples for whose token `lost` returns True; returns token → number of its dropped samples."""
         dropped: Counter[int] = Counter()
@@ -336,6 +349,7 @@ class Pending:
         return found
 
     def _forget_empty(self) -> None:
+        self.forgotten.note(table for table in self._tables if not table.rows)
         for table in self._tables:
             if not table.rows:
                 for input_id in table.inputs:

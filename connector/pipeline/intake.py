@@ -16,6 +16,8 @@ import structlog
 
 from connector.mapping.chunks import ChunkMapper
 from connector.mapping.mapper import Mapper
+from connector.mapping.signals.explained import Explained
+from connector.mapping.signals.input_ids import Origin
 from connector.mapping.time.clock_skew import Skew
 from connector.pipeline.delays import Delays
 from connector.pipeline.discoveries import Announcer, Discoveries
@@ -104,6 +106,31 @@ class SharedMapper:
         """Returns the `most` devices with the greatest clock errors."""
         with self._mapping:
             return self.mapper.clocks.worst(most)
+
+    def signals_of(self, source: str, topic: str, text: str, most: int) -> list[Explained]:
+        """Returns the signals of a topic, of this run and of earlier ones, and why they have their input IDs.
+
+        Returns at most `most` signals, those whose input IDs have `text`.
+        """
+        with self._mapping:
+            found = {one.written: one for one in self.mapper.explained(source, topic, text, most)}
+        for written, origin in self.claims():
+            if len(found) >= most:
+                break
+            if (origin.source, origin.topic) == (source, topic) and text in written and written not in found:
+                with self._mapping:
+                    if (one := self.mapper.explained_today(written, origin)) is not None:
+                        found[written] = one
+        return list(found.values())
+
+    def known_signals(self) -> int:
+        """Returns the number of signals that the mapping remembers."""
+        return len(self.mapper.ids)
+
+    def claims(self) -> list[tuple[str, Origin]]:
+        """Returns (input ID, its origin) for every signal that the mapping remembers."""
+        with self._mapping:
+            return self.mapper.ids.claims()
 
     def sparkplug_gauges(self) -> dict[str, dict[str, float]]:
         """Returns source → name of a gauge → its value, about the Sparkplug nodes of this source."""

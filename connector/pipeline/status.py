@@ -24,6 +24,7 @@ from connector.pipeline.discoveries import Overwritten
 from connector.pipeline.intake import SharedMapper
 from connector.pipeline.notices import Notices
 from connector.pipeline.rejects import Rejects
+from connector.pipeline.signals import Signals
 from connector.pipeline.under_way import Abandoned, UnderWay
 from connector.records import Mapped, Rows
 from connector.sources.source import Source
@@ -110,6 +111,7 @@ class PipelineStatus:
         self._failure = failure
         self._notices = notices
         self._clock = clock
+        self.signals = Signals(shared, under_way)
         self._overwritten: dict[str, Overwritten] = {}
         """Input ID → the replaced values of this input since `take_overwritten`; the number of inputs is bounded."""
         self._named: set[str] = set()

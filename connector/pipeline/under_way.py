@@ -86,11 +86,12 @@ class UnderWay:
         self._contexts = Contexts() if traced else None
         self._divide = ByIntegration(default)
         plain = (lambda parts: parts) if len(limits) == 1 else self._divide.plain
-        self._lanes = {
+        self.lanes = {
             name: Lane(name, found, planner, thinner, windows_done, self._progress, lock, plain)
             for name, found in limits.items()
         }
-        self._only = next(iter(self._lanes.values())) if len(limits) == 1 else None
+        """Integration → its lane; to be used while the lock of `changed` is held."""
+        self._only = next(iter(self.lanes.values())) if len(limits) == 1 else None
         """The lane of the only integration; None if there are several."""
         self._rooms: dict[str, Room] = {}
         """Source → its room; all sources share one room if there is one integration."""
@@ -117,7 +118,7 @@ class UnderWay:
             if self._only is not None:
                 samples, waiting = self._only.samples, self._only.pending.waiting
                 return self._room("").look(samples, waiting, progress.open_records, progress.open_topics, now)
-            fed = [lane for lane in self._lanes.values() if source in lane.sources]
+            fed = [lane for lane in self.lanes.values() if source in lane.sources]
             used, waiting = max(map(self._used, fed), default=0.0), sum(lane.pending.waiting for lane in fed)
             own = progress.open_in_source[source]
             return self._room(source).look(used, waiting, own.records, own.topics, now)
@@ -165,7 +166,7 @@ class UnderWay:
                 lines = self._divide.lines(chunk, parts)
                 token = progress.begin(chunk, parts, more=more, lines=lines, contexts=contexts)
                 for name, some in self._divide.divided(parts).items():
-                    lane = self._lanes[name]
+                    lane = self.lanes[name]
                     lane.add(chunk.source, token, some, self._window_now(lane, now), now)
             return progress.received_records, progress.received_samples
 
@@ -222,14 +223,14 @@ class UnderWay:
             self._wake_senders()
 
     def _wake_senders(self) -> None:
-        for lane in self._lanes.values():
+        for lane in self.lanes.values():
             lane.due.notify()
 
     # -- sender -----------------------------------------------------------------------------------
 
     def wait_until_due(self, integration: str, draining: threading.Event, aborted: threading.Event) -> bool:
         """Wait until a frame is due; returns False if there will never be another frame for this integration."""
-        lane, max_delay = self._lanes[integration], self._limits[integration].max_delay
+        lane, max_delay = self.lanes[integration], self._limits[integration].max_delay
         with self.changed:
             while not aborted.is_set():
                 moves()
@@ -261,7 +262,7 @@ class UnderWay:
     def take(self, integration: str) -> tuple[list[RowBlock], int]:
         """Take the rows of the next frame; returns the rows, and the number of samples that waited before the call."""
         with self.changed:
-            found = self._lanes[integration].take(self._clock())
+            found = self.lanes[integration].take(self._clock())
             self.changed.notify_all()
         return found
 
@@ -271,13 +272,13 @@ class UnderWay:
         The frame was made when `waiting` samples waited. `rate` is the allowed rate in requests a second.
         """
         with self.changed:
-            lane = self._lanes[integration]
+            lane = self.lanes[integration]
             lane.load.made(frame, waiting, lane.pending, rate, self._clock())
 
     def windows_of(self, integration: str, frame: Frame) -> dict[str, int]:
         """Returns input ID → µs up to which all its windows are inserted, as `WindowBook.arrived` does."""
         with self.changed:
-            return self._lanes[integration].windows.arrived(frame)
+            return self.lanes[integration].windows.arrived(frame)
 
     def overwrites(self, integration: str, frame: Frame) -> list[tuple[Overwrite, RecordLocation]]:
         """Returns the values that a later value replaced, each with the location of the later value's record.
@@ -286,7 +287,7 @@ class UnderWay:
         method must be called before `settle`, because `settle` forgets the records.
         """
         with self.changed:
-            pending = self._lanes[integration].pending
+            pending = self.lanes[integration].pending
             found, pending.overwritten = pending.overwritten, []
             found += islice(overwrites(frame), _MOST_OVERWRITES)
             return [
@@ -348,8 +349,8 @@ class UnderWay:
             self._wake_senders()
             try:
                 while self._progress.open_in(source, partitions):
-                    if any(lane.windows.held for lane in self._lanes.values()) and self._progress.only_open(
-                        source, partitions, chain.from_iterable(lane.windows.tokens() for lane in self._lanes.values())
+                    if any(lane.windows.held for lane in self.lanes.values()) and self._progress.only_open(
+                        source, partitions, chain.from_iterable(lane.windows.tokens() for lane in self.lanes.values())
                     ):
                         return False
                     moves()
@@ -372,7 +373,7 @@ class UnderWay:
             self._given_away.update((source, partition) for partition in partitions)
             records = self._progress.forget(source, partitions)
             if self._progress.any_abandoned:
-                for lane in self._lanes.values():
+                for lane in self.lanes.values():
                     lane.forget(self._progress)
             self.changed.notify_all()
         return records
@@ -386,21 +387,21 @@ class UnderWay:
 
     def feeds(self, source: str, integration: str) -> bool:
         """Whether a source has given samples for an integration."""
-        return source in self._lanes[integration].sources
+        return source in self.lanes[integration].sources
 
     def waiting(self) -> tuple[int, int]:
         """Returns the numbers of records and of samples that were taken in and are not settled yet."""
         with self.changed:
-            return self._progress.open_records, sum(lane.samples for lane in self._lanes.values())
+            return self._progress.open_records, sum(lane.samples for lane in self.lanes.values())
 
     def waiting_for(self, integration: str) -> int:
         """Returns the number of samples that wait for a frame of this integration, with the values in open windows."""
         with self.changed:
-            return self._lanes[integration].samples
+            return self.lanes[integration].samples
 
     def oldest_seconds(self, integration: str) -> float:
         """Returns the age of the oldest waiting sample, in seconds; 0 while no sample waits."""
-        oldest = self._lanes[integration].oldest
+        oldest = self.lanes[integration].oldest
         return 0.0 if oldest is None else max(0.0, self._clock() - oldest)
 
     def account(self, integration: str, rate: float) -> PackingAccount | None:
@@ -409,7 +410,7 @@ class UnderWay:
         `rate` is the allowed rate in requests a second.
         """
         with self.changed:
-            lane = self._lanes[integration]
+            lane = self.lanes[integration]
             return lane.load.account(lane.pending.waiting, rate, self._clock())
 
     def abandoned(self) -> Abandoned:
@@ -420,9 +421,9 @@ class UnderWay:
 
     def signal_rates(self, integration: str) -> SampleRates | None:
         """Sample rates of all signals in the last complete window; None before the first window ends."""
-        return self._lanes[integration].load.rates
+        return self.lanes[integration].load.rates
 
     @property
     def late_for_windows(self) -> int:
         """Number of values, since the start, that came after their window was closed."""
-        return sum(lane.windows.late for lane in self._lanes.values())
+        return sum(lane.windows.late for lane in self.lanes.values())

@@ -2,7 +2,8 @@
 
 The check runs every few seconds. A subscription without a message becomes a notice, and so does a rule that never took
 a message. The cause is mostly a typing mistake, which nothing else would report. Signals that have stopped are found
-by `silence`. Once an hour, a line in the log has the numbers of messages, samples and requests.
+by `silence`. Once an hour, a line in the log has the numbers of messages, samples and requests. The check also notes
+the points of the last hour (`history`).
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from connector.mapping.mapper import Mapper
 from connector.pipeline.notices import Notices
 from connector.pipeline.status import PipelineStatus
 from connector.records import Record
+from connector.runtime.history import History
 from connector.runtime.silence import Silence
 from connector.sources.loss import readable_duration
 from connector.sources.section import SourceSection
@@ -100,6 +102,7 @@ class Carrying:
         self._status: PipelineStatus | None = None
         self._summary_due = clock() + _SUMMARY_SECONDS
         self._before: dict[str, int] = {}
+        self.history = History()
         self._stopping = threading.Event()
         self.thread = WatchedThread("carrying", "", self._run)
 
@@ -269,3 +272,5 @@ class Carrying:
             if self._clock() >= self._look_due:
                 self._look_due = self._clock() + _LOOK_SECONDS
                 self.look()
+                if self._status is not None:
+                    self.history.note(self._status)

@@ -102,6 +102,8 @@ class Connector:
         self._tracer = tracer
         self.before_close: Callable[[], None] = lambda: None
         """Called at the stop, when all is sent and the parts are still open."""
+        self.state_dir = config.state_dir
+        """The folder with everything that the connector keeps on disk."""
         self._abort = threading.Event()
         self.reloading: WatchedThread | None = None
         """The thread that reloads the configuration; None before the first reload."""

@@ -65,7 +65,7 @@ def test_a_shutdown_without_clarify_is_bounded_and_keeps_everything(tmp_path: Pa
                 publisher.publish(f"plant/{i % 3}")
             publisher.wait_acknowledged()
             wait_until(
-                lambda: connector.metrics()['clarify_connector_messages_total{outcome="received"}'] == 300,
+                lambda: connector.metrics()["clarify_connector_messages_received_total"] == 300,
                 10,
                 "taken in",
             )

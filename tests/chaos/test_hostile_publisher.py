@@ -44,7 +44,7 @@ mapping:
 def settled(connector: ConnectorProcess) -> float:
     found = connector.metrics()
     return sum(
-        found[f'clarify_connector_messages_total{{outcome="{what}"}}']
+        found[f'clarify_connector_messages_settled_total{{outcome="{what}"}}']
         for what in ("inserted", "dead_lettered", "superseded", "filtered")
     )
 

@@ -16,12 +16,12 @@ import click
 
 from connector.clarify.iso8601 import microseconds
 from connector.commands.clarify.times import read_moment_option
-from connector.commands.dead_letters.remedies import remedy
 from connector.commands.dead_letters.selection import LetterSelection, SelectionError, read_reason, read_topic
 from connector.commands.dead_letters.stores import READING_ERRORS, LettersFile, Shelf, open_shelves, settled
 from connector.commands.integration import integration_in
 from connector.dead_letters.as_json import as_object
 from connector.dead_letters.letter import DeadLetter, time_text
+from connector.dead_letters.remedies import remedy
 from connector.dead_letters.store import Told
 from connector.terminal.paths import UserPath
 from connector.terminal.progress import progress_is_shown

@@ -12,8 +12,8 @@ from typing import Any, Final
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from connector.commands.dead_letters.remedies import remedy
 from connector.commands.live.pages import NoPageError, RunningPages
+from connector.dead_letters.remedies import remedy
 from connector.terminal.rates import Meter, RateMeter, Rates
 
 _PREFIX: Final = "clarify_connector_"
@@ -121,7 +121,8 @@ class Metrics:
 
     def received(self) -> dict[str, float]:
         """Return source → the number of messages that it has read."""
-        return self._joined((one for one in self._found if _RECEIVED.fullmatch(one[0])), "source", sum)
+        of_sources = (one for one in self._found if "source" in one[1] and _RECEIVED.fullmatch(one[0]))
+        return self._joined(of_sources, "source", sum)
 
     def losses(self) -> dict[str, tuple[float, str]]:
         """Return source → (seconds until a loss, its cause), for sources with a loss in sight; the earliest counts."""
@@ -165,15 +166,14 @@ class TopReader:
         metrics = self._metrics()
         now = self._at
         self._read_ledger()
-        messages, samples = metrics.by("messages_total", "outcome"), metrics.by("samples_total", "outcome")
         rates = self._meter.note(
             now,
-            messages.get("received", 0),
-            samples.get("received", 0),
-            samples.get("inserted", 0),
+            metrics.total("messages_received_total") or 0,
+            metrics.total("samples_received_total") or 0,
+            metrics.by("samples_settled_total", "outcome").get("inserted", 0),
             metrics.total("insert_requests_total") or 0,
         )
-        reasons = Counter({reason: int(n) for reason, n in metrics.by("dead_letters_total", "reason").items()})
+        reasons = Counter({reason: int(n) for reason, n in metrics.by("dead_letters_total", "reason").items() if n})
         return TopReading(
             at=time.time(),
             ready=status == 200,
@@ -251,10 +251,16 @@ class TopReader:
         requests = of("insert_requests_total")
         several = "" not in requests
         stored = (
-            of("integration_samples_total") if several else {"": metrics.by("samples_total", "outcome")["inserted"]}
+            of("integration_samples_total")
+            if several
+            else {"": metrics.by("samples_settled_total", "outcome")["inserted"]}
         )
         waiting = of("integration_samples_in_memory") if several else {"": metrics.total("samples_in_memory")}
-        allowed, oldest, density = of("request_rate"), of("oldest_sample_seconds", max), of("density", _mean)
+        allowed, oldest, density = (
+            of("allowed_requests_per_second"),
+            of("oldest_sample_seconds", max),
+            of("density_ratio", _mean),
+        )
         fill, inflow, capacity = (
             of("samples_per_request", _mean),
             of("inflow_samples_per_second"),

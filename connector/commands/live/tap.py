@@ -11,9 +11,9 @@ from typing import Any, Final
 import click
 
 from connector.commands.configuration import CONFIG
-from connector.commands.dead_letters.remedies import remedy
 from connector.commands.live.pages import RunningPages
 from connector.commands.try_out.options import duration_option, interrupted_by
+from connector.dead_letters.remedies import remedy
 from connector.terminal.text import say, say_json
 
 _EVERY_SECONDS: Final = 0.5

@@ -9,8 +9,8 @@ from rich.console import Group, RenderableType
 from rich.style import Style
 from rich.text import Text
 
-from connector.commands.dead_letters.remedies import remedy
 from connector.commands.live.reading import IntegrationState, SourceState, TopReading
+from connector.dead_letters.remedies import remedy
 from connector.sources.loss import readable_duration
 from connector.terminal.screen import (
     BAD,

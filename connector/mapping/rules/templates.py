@@ -60,6 +60,17 @@ class Template:
                 text += value if default is None or value.strip() else default
         return text
 
+    def said(self, values: Mapping[str, str]) -> list[tuple[str | None, str]]:
+        """Returns the parts of the rendered text: (name of the variable, or None for literal text; its text)."""
+        found: list[tuple[str | None, str]] = []
+        for literal, name, default in self._parts:
+            if literal:
+                found.append((None, literal))
+            if name is not None:
+                value = values[name]
+                found.append((name, value if default is None or value.strip() else default))
+        return found
+
 
 def constant(text: str) -> Template:
     """Returns the template that always renders as `text`."""

@@ -139,6 +139,10 @@ class InputIds:
     def __len__(self) -> int:
         return len(self._claims)
 
+    def claims(self) -> list[tuple[str, Origin]]:
+        """Returns (input ID, its origin) for every claim, the oldest first."""
+        return list(self._claims.items())
+
     def assign(self, origin: Origin, text: str, *, shared: bool = False, integration: str = "") -> str:
         """Returns the input ID of an origin that wants `text`; an `Unclaimed` ID for a new origin without room.
 

@@ -165,7 +165,7 @@ class Naming:
         """
         found: dict[str, list[SignalMetadata | None]] = {}
         for unknown in _TEXTS:
-            for plan in self._plans_today(origin, unknown):
+            for plan in self.plans_today(origin, unknown):
                 if plan.rule.describes:
                     continue
                 if plan.rule.publish is None:
@@ -198,7 +198,7 @@ class Naming:
     def expected(self, claims: Mapping[str, Origin]) -> Iterator[tuple[str, str, Rule]]:
         """Yields (input ID, source, rule) for each signal of an earlier run that a rule of today expects."""
         for claimed, origin in claims.items():
-            for plan in self._plans_today(origin):
+            for plan in self.plans_today(origin):
                 if plan.rule.expect_every is None:
                     continue
                 wanted = self._wanted_by(plan, origin)
@@ -208,7 +208,7 @@ class Naming:
 
     def _wanted_today(self, origin: Origin) -> set[str]:
         """Returns the input IDs that an origin wants today; empty if the origin is not mapped any more."""
-        found = (self._wanted_by(plan, origin) for plan in self._plans_today(origin))
+        found = (self._wanted_by(plan, origin) for plan in self.plans_today(origin))
         return {wanted for wanted in found if wanted is not None}
 
     def _wanted_by(self, plan: Plan, origin: Origin) -> str | None:
@@ -219,7 +219,7 @@ class Naming:
             return None
         return at_integration(integration, legal_id(wanted_id(plan, value, origin.path)))
 
-    def _plans_today(self, origin: Origin, unknown: str = "") -> Iterator[Plan]:
+    def plans_today(self, origin: Origin, unknown: str = "") -> Iterator[Plan]:
         """Yields a plan for each rule of today that may take the messages of an origin.
 
         `unknown` is the text of the variables that only a message has.

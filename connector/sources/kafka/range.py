@@ -240,7 +240,7 @@ class KafkaRangeSource(Source):
 
     def gauges(self) -> dict[str, float]:
         """The settled offsets, and all offsets."""
-        return {"backfill_done": self.done, "backfill_total": self.total}
+        return {"backfill_offsets_settled": self.done, "backfill_offsets": self.total}
 
     # -- details ----------------------------------------------------------------------------------
 

@@ -38,7 +38,7 @@ class KafkaSection(KafkaConnectionSection, SourceSection):
     }
     metric_help: ClassVar[Mapping[str, str]] = {
         "kafka_assigned_partitions": "Partitions that the group has assigned to this member",
-        "kafka_share": "The part of all partitions of the topics that this member has",
+        "kafka_share_ratio": "The part of all partitions of the topics that this member has",
         "kafka_paused": "1 while reading is paused because there is no room",
         "kafka_lag": "Records between our position and the end of our partitions",
         "kafka_received_total": "Records read",

@@ -265,7 +265,7 @@ class KafkaSource(Source):
         """The values of the metrics in `KafkaSection.metric_help`."""
         return {
             "kafka_assigned_partitions": len(self._assignment.owned),
-            "kafka_share": self._share.share,
+            "kafka_share_ratio": self._share.share,
             "kafka_paused": float(self._pausing.paused),
             "kafka_lag": self._watching.lag(paused=self._pausing.paused),
             "kafka_received_total": self._intake.received,

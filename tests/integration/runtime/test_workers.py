@@ -49,7 +49,7 @@ def produce(kafka: KafkaBroker, topic: str, numbers: range) -> None:
 
 def shares(connector: ConnectorProcess) -> list[float]:
     metrics = connector.metrics()
-    return [metrics.get(f'clarify_connector_request_share{{worker="{worker}"}}', -1.0) for worker in (1, 2)]
+    return [metrics.get(f'clarify_connector_request_share_ratio{{worker="{worker}"}}', -1.0) for worker in (1, 2)]
 
 
 def produce_and_look(kafka: KafkaBroker, topic: str, numbers: range, connector: ConnectorProcess) -> None:
@@ -102,7 +102,7 @@ def test_two_workers_share_partitions_and_rate_and_one_may_die(
         connector.start()
         wait_until(lambda: shares(connector) == [0.5, 0.5], 30, lambda: f"each owns half\n{connector.log()}")
         metrics = connector.metrics()
-        assert metrics['clarify_connector_request_rate{worker="1"}'] == 5.0
+        assert metrics['clarify_connector_allowed_requests_per_second{worker="1"}'] == 5.0
         assert metrics['clarify_connector_worker_up{worker="2"}'] == 1.0
         produce_and_look(kafka, topic, range(2000), connector)
         wait_until(lambda: sandbox.count_samples() == 2000, 30, "all of the first half")
@@ -146,6 +146,32 @@ def test_two_workers_share_partitions_and_rate_and_one_may_die(
     assert values == set(range(4000))
 
 
+def look_at_the_status_page(connector: ConnectorProcess, topic: str) -> None:
+    """The page has the data of both workers together."""
+
+    def get(path: str, **parameters: str) -> Any:
+        url = f"http://127.0.0.1:{connector.observe_port}{path}"
+        return httpx.get(url, params=parameters, timeout=15, trust_env=False, verify=False)
+
+    assert "text/html" in get("/").headers["content-type"]
+    processes = get("/status.json").json()["processes"]
+    assert [process["worker"] for process in processes] == [1, 2]
+    assert sum(process["messages"]["received"] for process in processes) == 500
+    wait_until(
+        lambda: (
+            sum(level["messages"]["inserted"] for level in get("/topics.json", source="kafka").json()["levels"]) == 400
+        ),
+        30,
+        "the ledgers of both workers have all of Kafka",
+        every=0.2,
+    )
+    signals = get("/signals.json", source="kafka", topic=topic).json()["signals"]
+    assert [one["id"] for one in sorted(signals, key=lambda one: one["id"])] == [f"{topic}:p{n}" for n in range(4)]
+    assert {one["last"]["value"] for one in signals} == {396, 397, 398, 399}, "each worker knows the values of its part"
+    assert get("/dead-letters.json").json()["letters"] == []
+    assert get("/dead-letters.json", id="x").status_code == 404
+
+
 def test_two_workers_and_an_mqtt_source_that_the_first_one_reads(
     kafka: KafkaBroker, sandbox: SandboxServer, tmp_path: Path
 ) -> None:
@@ -164,6 +190,7 @@ def test_two_workers_and_an_mqtt_source_that_the_first_one_reads(
             produce(kafka, topic, range(400))
             publisher.wait_acknowledged()
         wait_until(lambda: sandbox.count_samples() == 500, 30, lambda: f"all of both\n{connector.log()}")
+        look_at_the_status_page(connector, topic)
         assert connector.stop() == 0, connector.log()
         status, ledger = connector.ledger()
         assert status == 0, ledger

@@ -370,6 +370,20 @@ def test_a_page_with_a_query_is_made_for_each_visit_and_only_some_at_once(monkey
         assert "/tree" in get(server, "/unknown").text
 
 
+def test_a_page_has_headers_of_its_own() -> None:
+    headers = (("Content-Security-Policy", "default-src 'none'"), ("Referrer-Policy", "no-referrer"))
+    section = ObserveSection(listen="127.0.0.1:0")
+    pages = {**PAGE, "/": lambda: (200, "text/html", b"<p>", headers)}
+    server = ObserveServer(section, pages, asked={"/asked": lambda _: (200, "text/plain", b"", headers)})
+    server.start()
+    with contextlib.closing(server):
+        for path in ("/", "/asked?a=1"):
+            answer = get(server, path)
+            assert answer.headers["content-security-policy"] == "default-src 'none'"
+            assert answer.headers["cache-control"] == "no-store"
+        assert "content-security-policy" not in get(server).headers
+
+
 def test_a_page_that_cannot_be_made_costs_only_itself() -> None:
     def broken() -> tuple[int, str, bytes]:
         secret = fresh("page")
@@ -425,6 +439,19 @@ def test_without_the_token_nothing_is_said() -> None:
                 assert answer.headers["WWW-Authenticate"] == "Bearer"
                 assert token not in answer.text
                 assert "alive" not in answer.text
+
+
+def test_a_page_without_data_needs_no_token_and_all_others_do() -> None:
+    token = fresh("pages-token")
+    section = ObserveSection.model_validate({"listen": "127.0.0.1:0", "token": token})
+    pages = {**PAGE, "/": lambda: (200, "text/html", b"log in")}
+    server = ObserveServer(section, pages, asked={"/data": lambda _: (200, "text/plain", b"")}, without_token={"/"})
+    server.start()
+    with contextlib.closing(server):
+        assert get(server, "/").text == get(server, "/?x=1").text == "log in"
+        assert get(server, "/", headers={"Host": "evil.example"}).status_code == 421
+        for path in ("/healthz", "/data", "/data?a", "//", "/%2f", "/nothing"):
+            assert get(server, path).status_code == 401
 
 
 @pytest.fixture

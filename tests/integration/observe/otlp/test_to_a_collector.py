@@ -98,7 +98,7 @@ def inserted_by_worker(receiver: OtlpReceiver) -> dict[str, float]:
             counts = {
                 attributes(point)["outcome"]: point.as_double
                 for metric in resource.scope_metrics[0].metrics
-                if metric.name == "clarify_connector_messages_total"
+                if metric.name == "clarify_connector_messages_settled_total"
                 for point in metric.sum.data_points
             }
             found[attributes(resource.resource)["service.instance.id"]] = counts["inserted"]

@@ -379,7 +379,7 @@ def test_two_workers_share_the_partitions_and_the_rate(
 ) -> None:
     write(kafka, topic, numbers(0, 600))
     with make("session_timeout: 3s", FAST + "\nworkers: 2").start() as connector:
-        share = 'clarify_connector_kafka_share{{source="kafka",worker="{}"}}'
+        share = 'clarify_connector_kafka_share_ratio{{source="kafka",worker="{}"}}'
 
         def shares() -> list[float]:
             metrics = connector.metrics()

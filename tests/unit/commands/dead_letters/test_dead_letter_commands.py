@@ -12,12 +12,12 @@ import pytest
 from click.testing import Result
 
 from connector.commands.cli import main
-from connector.commands.dead_letters.remedies import remedy
 from connector.commands.dead_letters.selection import LetterSelection, read_topic
 from connector.conformance.dead_letters import a_letter, letters_in
 from connector.dead_letters.as_json import to_json
 from connector.dead_letters.file_store import FileLetters
 from connector.dead_letters.letter import DeadLetter
+from connector.dead_letters.remedies import remedy
 from connector.dead_letters.sqlite_store import SqliteLetters
 from connector.records import Reason, Record, Reject
 from tests.in_process import left_as_it_was

@@ -78,9 +78,11 @@ def test_the_screen_and_the_text_say_what_is_wrong_and_what_to_do() -> None:
 
 
 OF_WORKERS = """\
-# TYPE clarify_connector_samples_total counter
-clarify_connector_samples_total{outcome="inserted",worker="1"} 10.0
-clarify_connector_samples_total{outcome="inserted",worker="2"} 20.0
+# TYPE clarify_connector_messages_received_total counter
+clarify_connector_messages_received_total{worker="1"} 7.0
+# TYPE clarify_connector_samples_settled_total counter
+clarify_connector_samples_settled_total{outcome="inserted",worker="1"} 10.0
+clarify_connector_samples_settled_total{outcome="inserted",worker="2"} 20.0
 # TYPE clarify_connector_kafka_received_total counter
 clarify_connector_kafka_received_total{source="k",worker="1"} 3.0
 clarify_connector_kafka_received_total{source="k",worker="2"} 4.0
@@ -89,9 +91,9 @@ clarify_connector_insert_requests_total{integration="default",worker="1"} 1.0
 clarify_connector_insert_requests_total{integration="plant-b",worker="2"} 2.0
 # TYPE clarify_connector_integration_samples_total counter
 clarify_connector_integration_samples_total{integration="plant-b",worker="2"} 5.0
-# TYPE clarify_connector_density gauge
-clarify_connector_density{integration="plant-b",worker="1"} 0.5
-clarify_connector_density{integration="plant-b",worker="2"} 0.7
+# TYPE clarify_connector_density_ratio gauge
+clarify_connector_density_ratio{integration="plant-b",worker="1"} 0.5
+clarify_connector_density_ratio{integration="plant-b",worker="2"} 0.7
 # TYPE clarify_connector_oldest_sample_seconds gauge
 clarify_connector_oldest_sample_seconds{integration="plant-b",worker="1"} 1.5
 clarify_connector_oldest_sample_seconds{integration="plant-b",worker="2"} 0.5
@@ -132,7 +134,7 @@ def test_workers_are_added_up_and_integrations_are_apart() -> None:
     assert (source.messages_per_second, source.loss_seconds, source.loss_cause) == (2.0, 600.0, "retention")
     default, other = found.integrations
     assert (default.name, other.name, other.density, other.oldest_seconds) == ("default", "plant-b", 0.6, 1.5)
-    assert Metrics(OF_WORKERS).by("samples_total", "outcome") == {"inserted": 30.0}
+    assert Metrics(OF_WORKERS).by("samples_settled_total", "outcome") == {"inserted": 30.0}
     pages.metrics = OF_WORKERS  # a worker was restarted: no rate is negative
     now = 104.0
     assert reader.read().rates == Rates()

@@ -22,6 +22,8 @@ from connector.mapping.mapper import Mapper
 from connector.mapping.signals.descriptions import Described
 from connector.mapping.signals.input_ids import Origin
 from connector.mapping.signals.shared_topics import SharedTopic
+from connector.mapping.tags.read import Notation
+from connector.mapping.tags.tag import TagList
 from connector.runtime.state_dir import SHARED_TOPICS_NOTE, StartError, open_log_file
 from connector.runtime.tag_lists import read_tag_file, stamp_of
 from connector.sources.section import SourceSection
@@ -56,6 +58,7 @@ class ReadMapping:
         except OSError as error:
             raise StartError(f"{error.filename or config.state_dir}: {error.strerror or error}") from None
         self._built_in_tags = config.mapping.built_in_tags()
+        self._tags: dict[tuple[Path, Notation], TagList] = {}
         self._tags = {
             (one.file, one.notation): read_tag_file(one.file, one.notation, may_be_missing=not tag_files_needed)
             for one in self.mapper({}).tag_lists

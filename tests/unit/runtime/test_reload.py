@@ -10,6 +10,7 @@ import pytest
 from connector.config.model import Config
 from connector.config.read import load_config
 from connector.ledger.source_file import SourceFile
+from connector.runtime.assembly import ReadMapping
 from connector.runtime.connector import Connector
 from connector.runtime.reload import ReloadRefusedError, apply, compare
 from connector.sources.mqtt.section import MqttSection
@@ -141,3 +142,11 @@ def test_if_a_changed_source_cannot_be_opened_all_is_as_before(tmp_path: Path) -
         assert connector.pipeline.failure is None
     finally:
         connector.close()
+
+
+def test_a_tag_list_is_read_for_the_mapper_and_is_no_change_of_the_mapping(tmp_path: Path) -> None:
+    (tmp_path / "tags.csv").write_text("key;name\nt:v;one\n")
+    config = loaded(tmp_path, ("mapping:\n", "mapping:\n  tags: {file: tags.csv}\n"))
+    mapper = ReadMapping(config).mapper({})
+    assert [list(one.tags.tags) for one in mapper.tag_lists] == [["t:v"]]
+    assert not compare(config, config)

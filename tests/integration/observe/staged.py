@@ -92,6 +92,16 @@ class Staged:
 
         wait_until(reached, 60, lambda: f"{what} {labels} of at least {least}:\n{self.page()}", every=0.05)
 
+    def wait_sending(self, what: str, **labels: str) -> None:
+        """As `wait`, for a metric that changes with a frame: values come meanwhile."""
+        key = f"{PREFIX}{what}", frozenset(labels.items())
+
+        def reached() -> bool:
+            self.send("site/a/m", v=1)
+            return series(self.page()).get(key, 0.0) >= 1.0
+
+        wait_until(reached, 60, lambda: f"{what} {labels}:\n{self.page()}", every=0.3)
+
     def value(self, what: str, **labels: str) -> float:
         return series(self.page())[f"{PREFIX}{what}", frozenset(labels.items())]
 
@@ -145,7 +155,7 @@ def healthy(it: Staged) -> None:
     it.wait("integration_samples_total", 20, integration="b")
     it.wait("kafka_received_total", 5, source="lake")
     it.wait("file_finished", source="history")
-    it.wait("signals_active", integration="a")
+    it.wait_sending("signals_active", integration="a")
     it.settle()
     wait_until(lambda: it.value("signals_waiting", integration="a") == 0, 60, "metadata is saved")
     wait_until(lambda: it.value("items_waiting", integration="a") == 0, 60, "items are published")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -39,6 +40,7 @@ GOES_ON = {
     "runtime/loss_watch.py": Site("connector.runtime.loss_watch:LossWatch.look", "loss_forecast_failed"),
     "delivery/circuit.py": Site("connector.clarify.api:Api.insert_encoded", "exchange_bug"),
     "mapping/chunks.py": Site("connector.mapping.mapper:Mapper.map", "mapping_failed"),
+    "runtime/reloads.py": Site("connector.runtime.reload:compare", "reload_failed"),
     "pipeline/tap.py": Site("connector.pipeline.tap:Tap._look", "tap_failed"),
     "threads/watched.py": Site("connector.runtime.carrying:Carrying.look", "thread_ended"),
     "observe/http.py": Site("connector.observe.metrics:metrics_page", "page_failed"),
@@ -129,6 +131,7 @@ def test_what_is_gone_on_after(tmp_path: Path, sandbox: SandboxServer, form: str
             tmp_path, sandbox.credentials_path, sources(broker, free_port()), env=env, observe=observe
         )
         with connector.start(), Publisher(broker.port) as publisher:
+            os.kill(connector.pid, signal.SIGHUP)
             httpx.get(f"http://127.0.0.1:{connector.observe_port}/tap", trust_env=False, verify=False)
             publisher.raw("plain/spared", b'{"value": 1}')
             publisher.raw("plain/poison", b'{"value": 1}')

@@ -269,7 +269,8 @@ class KafkaLetters:
 
     def _note_fatal(self, error: KafkaError) -> None:
         if is_fatal(error):
-            self._fatal = self._fatal or error.str()
+            more = "; the log has the cause" if error.code() == KafkaError._FATAL else ""  # which a client may lose
+            self._fatal = self._fatal or f"{error.str()}{more}"
 
     def _read(self, consumer: Consumer, told: Told) -> Iterator[DeadLetter | Gone]:
         topic = self._section.topic

@@ -90,6 +90,8 @@ class Member:
         """Topic → the trouble of the topic; librdkafka reports a trouble only once."""
         self._unseen: set[str] = set()
         """The topics of `_topics` that the brokers do not show to us."""
+        self._perhaps_unseen: set[str] = set()
+        """Topics of `_unseen` until another error came, perhaps of a fetch from before; the next statistics tell."""
         self.waiting = Waiting()
         """The partitions of the last statistics."""
         self.log = TroubleLog(source, clock)
@@ -156,6 +158,7 @@ class Member:
         self._over(_OTHER)
         self._topics.clear()
         self._unseen.clear()
+        self._perhaps_unseen.clear()
         self.waiting = Waiting()
 
     # -- the reports of librdkafka ----------------------------------------------------------------
@@ -192,6 +195,7 @@ class Member:
     def topic_works(self, topic: str) -> None:
         """Record that the topic works: this member has got partitions or records of it."""
         self._unseen.discard(topic)
+        self._perhaps_unseen.discard(topic)
         self._topics.pop(topic, None)
         self._topics.pop(_OTHER_TOPICS, None)  # if they still have trouble, the next error says so
 
@@ -271,8 +275,9 @@ class Member:
         self._topics[topic] = text
         if _UNSEEN.match(text):
             self._unseen.add(topic)
-        else:
+        elif topic in self._unseen:
             self._unseen.discard(topic)
+            self._perhaps_unseen.add(topic)
         self.log.say_of_topic(topic, text)
 
     def _on_error(self, error: KafkaError) -> None:
@@ -318,8 +323,11 @@ class Member:
         over = now - self._group_failed_at >= (_STEADY_SECONDS if steady else _OPEN_SECONDS)
         if over and self._refused is None and group.get("state") == "up":
             self._over(_GROUP)
-        for topic in self.waiting.look(found.get("topics", {}), self._up, now, reading=not self._paused):
+        seen = self.waiting.look(found.get("topics", {}), self._up, now, reading=not self._paused)
+        for topic in seen:
             self.topic_found(topic)
+        self._unseen |= self._perhaps_unseen - seen
+        self._perhaps_unseen.clear()
         for topic in self._topics.keys() - self._unseen - self.waiting.topics() - {_OTHER_TOPICS}:
             self.topic_works(topic)  # another member has its partitions now
         for kind, trouble in self.waiting.problems(now).items():

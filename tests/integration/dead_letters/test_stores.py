@@ -271,7 +271,7 @@ def test_after_a_fatal_error_a_new_producer_goes_on(kafka: KafkaBroker, under_wa
     for _ in range(under_way):
         store._produce([], key=b"k", value=None)
     make_fatal(producer, KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER, "made by a test")
-    with pytest.raises(DeadLettersError, match="made by a test"):
+    with pytest.raises(DeadLettersError, match=r"made by a test|the log has the cause"):
         store.add([a_letter(2)])
     store.add([a_letter(2), a_letter(3)])
     assert same_letters(letters_in(store), [a_letter(i) for i in (1, 2, 3)])

@@ -124,6 +124,26 @@ def test_trouble_of_a_topic_leaves_with_its_partitions() -> None:
     assert member.problems() == []
 
 
+def test_an_error_of_a_fetch_from_before_a_topic_was_hidden_does_not_outlast_the_hiding() -> None:
+    member = Member("kafka")
+    member.joins()
+    hidden = "t [0]: desired partition is no longer available (Broker: Topic authorization failed)"
+    at = {"hi_offset": 5, "ls_offset": 5, "next_offset": 5}
+    member.failed(KafkaError(KafkaError._UNKNOWN_PARTITION, hidden))
+    member.failed(KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED, "Fetch from broker 1 failed"), "t")
+    report(member, t=at | {"leader": -1})
+    assert "topic 't'" in member.problems()[0]
+    report(member, t=at)
+    assert member.problems() == []
+
+    member.failed(KafkaError(KafkaError._UNKNOWN_PARTITION, hidden))
+    report(member, t=at | {"leader": -1})
+    member.failed(KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED, "Fetch from broker 1 failed"), "t")
+    report(member, t=at)
+    report(member, t=at)
+    assert "Fetch from broker 1" in member.problems()[0], "of a fetch since the topic is shown again"
+
+
 def test_a_refused_commit_is_said_until_one_works() -> None:
     clock = Clock()
     member = Member("kafka", clock=clock)

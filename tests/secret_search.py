@@ -30,7 +30,7 @@ MAY_HOLD: Final = {
     "passwords": "the broker's own users",
     "password": "a secret in a file of its own, as a configuration may name it",
     "store.sqlite*": "the sandbox's own integrations",
-    "sandbox.sqlite*": "the same",
+    "sandbox*.sqlite*": "the same",
 }
 """Names of files that may hold secrets, and why; in nothing else may there be one."""
 _PART: Final = 1024 * 1024

@@ -220,7 +220,7 @@ class Stage:
             log = folder / "log.txt"
             if log.exists():
                 shutil.copy(log, self.folder / f"{name}.log")
-        for sandbox, name in zip(self.sandboxes, ("sandbox", "second"), strict=True):
+        for sandbox, name in zip(self.sandboxes, ("sandbox", "sandbox-second"), strict=True):
             if sandbox.store_path.exists():
                 (self.folder / f"{name}.log").write_text(sandbox.log())
                 sandbox.kill()
@@ -259,7 +259,7 @@ class Stage:
         folder = self.folder / name
         folder.mkdir()
         clarify = self._way_to(self.sandbox, folder / "credentials.json")
-        second = self._way_to(self.second, folder / "second.json") if name in WITH_SECOND else None
+        second = self._way_to(self.second, folder / "credentials-second.json") if name in WITH_SECOND else None
         tormented = name == "m0"
         clock = ProcessClock(folder) if tormented and self._with_clock else None
         disk = TinyDisk(folder / "state") if tormented and self._with_disk else None
@@ -276,7 +276,7 @@ class Stage:
             folder, folder / "credentials.json", source, more, timeout="5s", env=clock.env if clock else None
         )
         if second is not None:
-            named = "clarify:\n  integrations: {second: {credentials: second.json}}\n"
+            named = "clarify:\n  integrations: {second: {credentials: credentials-second.json}}\n"
             process.config.write_text(process.config.read_text().replace("clarify:\n", named, 1))
         self._opened.callback(process.kill)
         self.members[name] = Member(name, process, way, clarify, second, registry, clock, disk)

@@ -9,7 +9,8 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Annotated, Any, Final, Generic, NamedTuple, TypeVar, Union, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Final, Generic, NamedTuple, TypeVar, Union, get_args
+from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -27,6 +28,9 @@ from pydantic import (
 from pydantic_core import CoreSchema, core_schema
 
 from connector import ConnectorError
+
+if TYPE_CHECKING:
+    import ssl
 
 READ_AGAIN: Final = "a file that ${file:…} names is read again before the next try"
 """The end of a remedy for a refused log-in."""
@@ -183,6 +187,25 @@ class Section(BaseModel):
     )
 
 
+def http_address(text: str, *, example: str, no_login: str) -> str:
+    """Returns an address of HTTP without the last slash. Raises ValueError if `text` is none, or has more than a path.
+
+    `example` is an address to write instead, and `no_login` says where user and password belong.
+    """
+    try:
+        parts = urlsplit(text)
+        valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        valid = False
+    if not valid:
+        raise ValueError(f"cannot be read as an address; write for example {example}")
+    if parts.username or parts.password:
+        raise ValueError(no_login)
+    if parts.query or parts.fragment:
+        raise ValueError("the address goes on behind its path; remove what begins with ? or #")
+    return text.rstrip("/")
+
+
 class TlsSection(Section):
     """TLS. Certificates are checked against the system's authorities unless `ca_file` is given."""
 
@@ -201,6 +224,23 @@ class TlsSection(Section):
         if self.key_file and not self.cert_file:
             raise ValueError("key_file without cert_file; give both for mutual TLS")
         return self
+
+    def context(self, trust: ssl.SSLContext | None = None) -> ssl.SSLContext:
+        """The TLS context of a client; `trust` is a new context for the case that there is no `ca_file`.
+
+        Raises OSError or ValueError if a file cannot be used.
+        """
+        import ssl  # noqa: PLC0415 - most commands need no TLS
+
+        context = trust if self.ca_file is None else None
+        context = context or ssl.create_default_context(cafile=self.ca_file)
+        if self.cert_file is not None:
+            password = self.key_password.get_secret_value() if self.key_password else None
+            context.load_cert_chain(self.cert_file, self.key_file, password)
+        if not self.verify:
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        return context
 
     @property
     def files(self) -> dict[str, Path | None]:

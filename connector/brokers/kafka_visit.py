@@ -18,7 +18,6 @@ from connector.brokers.findings import Examination, Finding, Level, Look, advice
 from connector.brokers.kafka import admin_settings
 from connector.brokers.kafka_probe import why_silent
 from connector.brokers.kafka_section import KafkaConnectionSection
-from connector.brokers.mqtt import tls_context
 from connector.brokers.reach import own_files, reach
 
 _MOST_BROKERS: Final = 8
@@ -97,9 +96,7 @@ def _look_at_all(section: KafkaConnectionSection, servers: list[str], seconds: f
 def _look_at(section: KafkaConnectionSection, server: str, seconds: float) -> Generator[Finding, None, bool]:
     parts = urlsplit(f"//{server}")
     alone = section.model_copy(update={"bootstrap_servers": [server]})
-    tls = None
-    if section.security == "tls":
-        tls = lambda: tls_context(section.tls)  # noqa: E731 - a function where there is TLS
+    tls = section.tls.context if section.security == "tls" else None
     if not (yield from reach(parts.hostname or "", parts.port or 0, seconds, tls, _silence(alone, seconds))):
         return False
     if found := _silence(alone, seconds)():

@@ -17,25 +17,13 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from connector.settings import READ_AGAIN, TlsSection
+from connector.settings import READ_AGAIN
 
 _ANSWER_BYTES: Final = 64 * 1024
 """The longest packet of a broker to a client that subscribes to nothing."""
 _TOO_LARGE: Final = 0x95
 _IN_FLIGHT: Final = 20
 """The most messages without acknowledgement, where the broker allows them."""
-
-
-def tls_context(tls: TlsSection) -> ssl.SSLContext:
-    """The TLS context for a section. Raises OSError or ValueError if a file cannot be used."""
-    context = ssl.create_default_context(cafile=str(tls.ca_file) if tls.ca_file else None)
-    if tls.cert_file:
-        password = tls.key_password.get_secret_value() if tls.key_password else None
-        context.load_cert_chain(tls.cert_file, tls.key_file, password)
-    if not tls.verify:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    return context
 
 
 def ready_sockets(

@@ -21,7 +21,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from connector.brokers.findings import Examination, Finding, Look, advice, ok, split, wrong
-from connector.brokers.mqtt import Announced, connack_refusal, explained, tls_context
+from connector.brokers.mqtt import Announced, connack_refusal, explained
 from connector.brokers.mqtt_probe import other_security
 from connector.brokers.mqtt_section import MQTT_PORTS, MqttConnectionSection
 from connector.brokers.reach import own_files, reach
@@ -112,7 +112,7 @@ class Visit:
         if section.username is not None:
             client.username_pw_set(section.username, section.password.get_secret_value() if section.password else None)
         if url.scheme in ("mqtts", "wss"):
-            client.tls_set_context(tls_context(section.tls))
+            client.tls_set_context(section.tls.context())
         client.connect_timeout = self._seconds
         client.on_connect = self._on_connect
         client.on_message = self._on_message
@@ -140,7 +140,7 @@ def log_in(section: MqttConnectionSection, asked: Examination) -> Look:
     host, port = url.hostname or "", url.port or MQTT_PORTS[url.scheme]
     encrypted = url.scheme in ("mqtts", "wss")
     sound = (yield from own_files(section.tls)) if encrypted else True
-    tls = (lambda: tls_context(section.tls)) if encrypted else None
+    tls = section.tls.context if encrypted else None
     if not (yield from reach(host, port, asked.seconds, tls, lambda: _other(section.url, asked.seconds))) or not sound:
         return False
     for warning in [] if asked.short else section.warnings:

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
-from connector.settings import Seconds, Section, SettingsError, TlsSection
+from connector.settings import Seconds, Section, SettingsError, TlsSection, http_address
 
 Signal = Literal["metrics", "logs", "traces"]
 """What OpenTelemetry calls a signal: a kind of telemetry."""
@@ -21,18 +21,11 @@ _GRPC_PORT: Final = 4317
 
 
 def _endpoint(text: str) -> str:
-    try:
-        parts = urlsplit(text)
-        valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        valid = False
-    if not valid:
-        raise ValueError("cannot be read as an address; write for example https://collector.example.com:4318")
-    if parts.username or parts.password:
-        raise ValueError("user and password do not belong into the address; use headers")
-    if parts.query or parts.fragment:
-        raise ValueError("the address goes on behind its path; remove what begins with ? or #")
-    return text.rstrip("/")
+    return http_address(
+        text,
+        example="https://collector.example.com:4318",
+        no_login="user and password do not belong into the address; use headers",
+    )
 
 
 def _header_value(value: SecretStr) -> SecretStr:

@@ -35,7 +35,6 @@ from connector.brokers.mqtt import (
     loss,
     publish_bytes,
     refusal,
-    tls_context,
 )
 from connector.brokers.mqtt_section import MQTT_PORTS
 from connector.dead_letters.as_json import to_json
@@ -90,7 +89,7 @@ class MqttLetters:
         self._tls = None
         if url.scheme in ("mqtts", "wss"):
             try:
-                self._tls = tls_context(section.tls)
+                self._tls = section.tls.context()
             except (OSError, ValueError) as error:
                 raise SettingsError(f"dead_letters.tls: {explained(error, _CONNECT_SECONDS)}") from None
 
@@ -308,7 +307,7 @@ class MqttLetters:
         if self._tls is None or not renewed or not isinstance(client, PublishingClient):
             return
         try:
-            self._tls = tls_context(section.tls)
+            self._tls = section.tls.context()
             client.renew_tls(self._tls)
         except (OSError, ValueError) as error:  # the old certificates are used
             with self._changed:

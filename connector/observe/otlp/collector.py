@@ -10,7 +10,6 @@
 from __future__ import annotations
 
 import gzip
-import ssl
 from typing import Final
 
 import httpx
@@ -104,7 +103,7 @@ class Collector:
             return Exchanges(
                 headers={**self._headers, "User-Agent": f"clarify-connector/{__version__}"},
                 timeout=httpx.Timeout(self._section.timeout),
-                verify=True if tls == TlsSection() else _trust(tls),
+                verify=True if tls == TlsSection() else tls.context(None if tls.ca_file else environment_trust()),
                 transport=self._transport,
             )
         except (SetUpError, OSError) as error:  # an ssl.SSLError is an OSError
@@ -149,16 +148,3 @@ def _asked(received: Received) -> float:
     """The delay that the collector asks for, in seconds."""
     text = received.header("Retry-After") or ""
     return min(float(text), _LONGEST_WAIT) if text.isascii() and text.isdecimal() else 0.0
-
-
-def _trust(tls: TlsSection) -> ssl.SSLContext:
-    """Raises OSError if a certificate cannot be used."""
-    context = environment_trust() if tls.ca_file is None else None
-    context = context or ssl.create_default_context(cafile=tls.ca_file)
-    if tls.cert_file is not None:
-        password = tls.key_password.get_secret_value() if tls.key_password else None
-        context.load_cert_chain(tls.cert_file, tls.key_file, password)
-    if not tls.verify:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    return context

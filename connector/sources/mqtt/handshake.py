@@ -19,7 +19,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from connector.brokers.mqtt import REMEDIES, Announced, connack_refusal, explained, refusal, tls_context
+from connector.brokers.mqtt import REMEDIES, Announced, connack_refusal, explained, refusal
 from connector.brokers.mqtt_probe import other_security
 from connector.brokers.mqtt_section import MQTT_PORTS
 from connector.settings import fresh
@@ -351,5 +351,5 @@ def _set_up(client: Client, settings: MqttSection) -> None:
         password = settings.password.get_secret_value() if settings.password else None
         client.username_pw_set(fresh(settings.username), password)
     if url.scheme in ("mqtts", "wss"):
-        client.tls_set_context(tls_context(settings.tls))
+        client.tls_set_context(settings.tls.context())
     client.connect_timeout = CONNECT_SECONDS

@@ -5,11 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from connector.settings import CredentialsInUse, Seconds, Secret, Section, TlsSection, UserName, fresh
+from connector.settings import CredentialsInUse, Seconds, Secret, Section, TlsSection, UserName, fresh, http_address
 
 if TYPE_CHECKING:
     from connector.formats.schema.registry.client import SchemaRegistry
@@ -20,18 +19,11 @@ _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_\-]{0,63}")
 
 
 def _url(text: str) -> str:
-    try:
-        parts = urlsplit(text)
-        valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        valid = False
-    if not valid:
-        raise ValueError("cannot be read as an address; write for example https://registry.example.com:8081")
-    if parts.username or parts.password:
-        raise ValueError("user and password do not belong into the URL; use username and password")
-    if parts.query or parts.fragment:
-        raise ValueError("the address goes on behind its path; remove what begins with ? or #")
-    return text.rstrip("/")
+    return http_address(
+        text,
+        example="https://registry.example.com:8081",
+        no_login="user and password do not belong into the URL; use username and password",
+    )
 
 
 def _urls(value: object) -> object:

@@ -57,9 +57,10 @@ class ProgressLines:
         if self._doing is None:
             say(
                 f"broker {places.broker} at 127.0.0.1:{places.broker_port}, sandbox {places.sandbox_url}, "
-                f"status {places.status_url}\nwhile this runs: clarify-connector ledger {places.config}",
+                f"status {places.status_url}",
                 err=True,
             )
+            say(f"while this runs: clarify-connector ledger {places.config}", err=True)
         if now >= self._next or stage.doing != self._doing:
             self._next = now + _LINE_SECONDS
             self._doing = stage.doing

@@ -9,9 +9,11 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import Final
+from typing import Final, TypeVar
 
 from connector.observe.http import AskedPage, Said, json_page
+
+_Asked = TypeVar("_Asked")
 
 _AT_ONCE: Final = 3.0
 """Seconds of a core that may be used at once after a quiet time."""
@@ -36,10 +38,10 @@ class Sparing:
         self._making = threading.Lock()
         self._left, self._at = _AT_ONCE, clock()
 
-    def page(self, make: AskedPage) -> AskedPage:
+    def page(self, make: Callable[[_Asked], Said]) -> Callable[[_Asked], Said]:
         """Returns a page that is made when there is time, and that refuses with 503 if this would take too long."""
 
-        def spared(asked: Mapping[str, str]) -> Said:
+        def spared(asked: _Asked) -> Said:
             if not self._making.acquire(timeout=_PATIENCE):
                 return _BUSY
             try:

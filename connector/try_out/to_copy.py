@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple
 import orjson
 
 from connector import ConnectorError
+from connector.config.places import entry_at
 from connector.formats.format import SchemaUnavailableError
 from connector.mapping.time.times import format_time
 from connector.records import Mapped
@@ -147,17 +148,4 @@ def _squeezed(text: str) -> str:
 
 def _rules(mapping: TriedMapping) -> list[tuple[RuleAt, str]]:
     lines = Path(mapping.file).read_text(encoding="utf-8").splitlines()
-    return [(rule, _block(lines[rule.line - 1 :])) for rule in mapping.rules]
-
-
-def _block(lines: Sequence[str]) -> str:
-    """The entry of a list of YAML with which the lines begin."""
-    indent = len(lines[0]) - len(lines[0].lstrip())
-    block = [lines[0]]
-    for line in lines[1:]:
-        if line.strip() and len(line) - len(line.lstrip()) <= indent:
-            break
-        block.append(line)
-    while not block[-1].strip() or block[-1].strip().startswith("#"):
-        block.pop()
-    return "\n".join(block)
+    return [(rule, entry_at(lines[rule.line - 1 :])) for rule in mapping.rules]

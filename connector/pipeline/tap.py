@@ -30,7 +30,10 @@ from connector.records import Chunk, Part, Record, Rows, of_integration
 LINGER_SECONDS: Final = 5.0
 """A look ends this long after its last question."""
 MOST_LOOKS: Final = 4
-"""The largest number of looks at the same time, each with its own filters."""
+"""The largest number of looks at the same time, each with its own filters; of looks at whole messages, as many more.
+
+One more look at whole messages ends the one that was asked the longest ago.
+"""
 MESSAGES_A_SECOND: Final = 100
 """The largest number of messages a second that a look shows; of more in a chunk, evenly spread ones."""
 _KEPT: Final = 200
@@ -225,8 +228,13 @@ class Tap:
         look = self._looks.get(question)
         if look is None:
             takes = question.takes_topic(), question.takes_input()
-            if len(self._looks) >= MOST_LOOKS:
-                raise TooManyLooksError(f"{MOST_LOOKS} others look with other filters; try again when one has ended")
+            alike = [one for one in self._looks if one.whole is question.whole]
+            if len(alike) >= MOST_LOOKS:
+                if not question.whole:
+                    raise TooManyLooksError(
+                        f"{MOST_LOOKS} others look with other filters; try again when one has ended"
+                    )
+                del self._looks[min(alike, key=lambda one: self._looks[one].until)]
             look = _Look(*takes, 0.0, at=now)
             if not self._looks:
                 self._time, self._at = _BURST_SECONDS, now

@@ -143,15 +143,15 @@ def serve_together(
 
         return page
 
-    now = current or (lambda: config)
-    workbench = Workbench(file, now, of_workers(ask_all))
+    present = current or (lambda: config)
+    workbench = Workbench(file, present, of_workers(ask_all))
     server = ObserveServer(
         config.observe,
         {
             "/healthz": alive,
             "/readyz": ready,
             "/metrics": metrics,
-            "/ledger": ledger_page(now),
+            "/ledger": ledger_page(present),
             PATH: status_page(config),
         },
         KEEP,
@@ -159,7 +159,7 @@ def serve_together(
             "/status.json": asked("/status.json", partial(merged_status, workers=len(port_files))),
             "/signals.json": asked("/signals.json", merged_signals),
             "/dead-letters.json": asked("/dead-letters.json", merged_letters),
-            **Sparing().pages({"/topics.json": topics_page(now), **workbench.pages}),
+            **Sparing().pages({"/topics.json": topics_page(present), **workbench.pages}),
             "/silent": merged_silent_page(ask_all),
             "/tap": tap_of_workers(ask_all),
         },

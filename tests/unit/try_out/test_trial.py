@@ -1,0 +1,90 @@
+"""A trial of a mapping in a process of its own: what it says, and that a costly mapping is ended."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from connector.config.read import load_config
+from connector.mapping.signals.input_ids import Origin
+from connector.records import Record
+from connector.state.state import State
+from connector.try_out.trial import SECONDS, lines_of, mapping_texts, run_trial
+
+FILE = """# a comment
+clarify: {credentials: none.json}
+sources:
+  - {type: mqtt, name: plant, url: "mqtt://localhost", client_id: c, topics: ["#"]}
+mapping:
+  rules:
+    - topic: "plant/{m}"
+      input: "{m}.{field}"  # as it was
+
+    - {topic: "#", skip: true}
+include: more/*.yaml
+"""
+NOW_US = 1_777_615_200_000_000
+LINES = lines_of([("plant", Record(f"plant/m{n % 2}", b'{"v": %d, "w": "text"}' % n, NOW_US + n)) for n in range(6)])
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("trial")
+    (folder / "more").mkdir()
+    (folder / "more" / "one.yaml").write_text('mapping:\n  rules:\n    # far below\n\n    - {topic: "never"}\n')
+    (folder / "connector.yaml").write_text(FILE)
+    (folder / "clarify-connector-state").mkdir()
+    state = State(folder / "clarify-connector-state" / "state.sqlite")
+    state.add_claims([("m0-v", Origin("plant", "plant/m0", "v"))])
+    state.close()
+    return folder / "connector.yaml"
+
+
+def trial(file: Path, rule: int | None, text: str, digest: str = "") -> dict[str, Any]:
+    digest = digest or load_config(file, without_secrets=True).mapping.digest
+    return run_trial(file, digest, rule, text, LINES)
+
+
+def test_the_mapping_as_the_files_have_it(file: Path) -> None:
+    texts = mapping_texts(file)
+    assert [(one.number, one.file, one.line) for one in texts.rules] == [
+        (1, "connector.yaml", 7),
+        (2, "connector.yaml", 10),
+        (3, "one.yaml", 5),
+    ]
+    assert texts.rules[0].text == '- topic: "plant/{m}"\n  input: "{m}.{field}"  # as it was'
+    assert texts.whole is None, "the rules of another file would be lost"
+    alone = file.parent / "alone.yaml"
+    alone.write_text(FILE.replace("include: more/*.yaml\n", ""))
+    assert (mapping_texts(alone).whole or "").startswith('mapping:\n  rules:\n    - topic: "plant/{m}"')
+
+
+def test_a_trial_says_what_changes_and_changes_nothing(file: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in file.parent.rglob("*") if path.is_file()}
+    found = trial(file, 1, 'topic: "plant/{m}"\ninput: "{m}-{field}"\nvalues: {v: {scale: 2}}')
+    comparison = found["comparison"]
+    assert (found["messages"], comparison["messages_with_changes"]) == (6, 6)
+    assert sorted(comparison["created"]) == ["m0-v", "m1-v"]
+    assert sorted(comparison["orphaned"]) == ["m0.v", "m1.v"]
+    assert found["known_already"] == 1
+    assert {change["change"] for change in comparison["changes"]} == {"renamed"}
+    assert comparison["tests"]
+    assert "rules" not in comparison
+    assert {path: path.stat().st_mtime_ns for path in file.parent.rglob("*") if path.is_file()} == before
+
+
+def test_mistakes_have_their_line_and_a_changed_file_is_not_compared(file: Path) -> None:
+    found = trial(file, 1, 'topic: "plant/{m}"\nskale: 2')
+    assert found["problems"][0]["line"] == 2
+    assert "no such setting" in found["problems"][0]["message"]
+    assert "is not the mapping in use" in trial(file, 1, "topic: x", digest="another")["error"]
+
+
+def test_a_mapping_without_end_is_ended(file: Path) -> None:
+    began = time.monotonic()
+    bomb = "|".join(["[@,@][]"] * 40)
+    assert "too long or too much memory" in trial(file, 1, f'topic: "plant/{{m}}"\nselect: "{bomb}"')["error"]
+    assert time.monotonic() - began < SECONDS + 20

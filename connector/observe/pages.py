@@ -22,9 +22,7 @@ if TYPE_CHECKING:
     from connector.runtime.connector import Connector
 
 
-def serve(
-    config: Config, connector: Connector, *more: Collector, file: Path | None = None
-) -> ObserveServer | None:
+def serve(config: Config, connector: Connector, *more: Collector, file: Path | None = None) -> ObserveServer | None:
     """Serve the pages of the connector, and return the server; None if `observe.listen` is null.
 
     `more` are further metrics. `file` has the configuration; without it, the workbench tries nothing.

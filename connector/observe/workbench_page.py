@@ -15,11 +15,10 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import urlencode
 
 from connector import ConnectorError
-from connector.mapping.rules.topics import PatternError, parse_pattern
 from connector.observe.http import AskedPage, PostedPage, Said, json_page
 from connector.observe.sparing import Sparing
 from connector.pipeline.tap import Question, QuestionError, Tap
-from connector.try_out.trial import lines_of, mapping_texts, run_trial
+from connector.try_out.trial import lines_of, mapping_texts, rule_taking, run_trial
 
 if TYPE_CHECKING:
     from connector.config.model import Config
@@ -82,11 +81,11 @@ class Workbench:
         if self._file is None:
             return {"rules": [], "whole": None, "takes": None}
         texts = mapping_texts(self._file)
-        sections = self._config().mapping.rules
-        taking = (
-            number for number, rule in enumerate(sections, 1) if rule.topic is not None and _takes(rule.topic, topic)
-        )
-        return {"rules": [one._asdict() for one in texts.rules], "whole": texts.whole, "takes": next(taking, None)}
+        return {
+            "rules": [one._asdict() for one in texts.rules],
+            "whole": texts.whole,
+            "takes": rule_taking(self._config(), topic),
+        }
 
     def _try(self, body: bytes) -> Said:
         """The outcome of a trial of `text` over the messages of `topic`; `rule` is the number of the rule it replaces.
@@ -149,13 +148,6 @@ def _seconds_of_trials() -> float:
     """The seconds of a core that ended processes of this one have used."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
-
-
-def _takes(pattern: str, topic: str) -> bool:
-    try:
-        return parse_pattern(pattern).match(topic) is not None
-    except PatternError:
-        return False
 
 
 def _shown(line: str) -> dict[str, Any]:

@@ -10,7 +10,6 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final, TypeAlias
 
-
 from connector import __version__
 from connector.config.model import Config
 from connector.config.read import files_in

@@ -16,13 +16,17 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
+from connector.config.model import Config
 from connector.config.places import entry_at
 from connector.config.read import line_in, load_yaml, rule_places
+from connector.mapping.rules.topics import parse_pattern
 from connector.records import Record
 from connector.sources.file.lines import capture_line
 
 SECONDS: Final = 6.0
 """The longest time of a trial."""
+NO_MEMORY: Final = 3
+"""The exit status of a process without memory."""
 _TOO_MUCH: Final = (
     "the trial took too long or too much memory, and was ended; try a simpler mapping, or a topic with fewer messages"
 )
@@ -65,6 +69,14 @@ def mapping_texts(file: Path) -> MappingTexts:
     return MappingTexts(rules, entry_at(lines[file][line_in(document, "mapping") - 1 :]))
 
 
+def rule_taking(config: Config, topic: str) -> int | None:
+    """Returns the number of the first rule whose pattern takes the topic, whatever else the rule asks for; or None."""
+    for number, rule in enumerate(config.mapping.rules, 1):
+        if rule.topic is not None and parse_pattern(rule.topic).match(topic) is not None:
+            return number
+    return None
+
+
 def lines_of(messages: Iterable[tuple[str, Record]]) -> list[str]:
     """Returns messages, each with the name of its source, as lines of a capture."""
     return [capture_line(source, record).decode().rstrip("\n") for source, record in messages]
@@ -81,9 +93,12 @@ def run_trial(file: Path, digest: str, rule: int | None, text: str, lines: Seque
         done = subprocess.run(  # noqa: S603 - our own program
             command, input=asked, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=SECONDS, check=False
         )
-        found: dict[str, Any] = orjson.loads(done.stdout) if done.returncode == 0 else {"error": _TOO_MUCH}
     except subprocess.TimeoutExpired:
         return {"error": _TOO_MUCH}
     except OSError as error:
         return {"error": f"no process can be started for the trial: {error.strerror}"}
+    if done.returncode != 0:
+        ended = done.returncode < 0 or done.returncode == NO_MEMORY
+        return {"error": _TOO_MUCH if ended else "the trial failed: a bug; please report it, with the mapping"}
+    found: dict[str, Any] = orjson.loads(done.stdout)
     return found

@@ -25,6 +25,7 @@ from connector.try_out.in_clarify import InClarify
 from connector.try_out.mapping import TriedMapping, claims_of
 from connector.try_out.preview import new_preview
 from connector.try_out.report import comparison_as_json
+from connector.try_out.trial import NO_MEMORY
 
 _CPU_SECONDS: Final = 5
 _MEMORY: Final = 1024**3
@@ -42,7 +43,10 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core would hold payloads
     answer_to = os.dup(1)
     os.dup2(2, 1)  # what a library prints is no answer
-    content = orjson.dumps(answer(orjson.loads(sys.stdin.buffer.read())))
+    try:
+        content = orjson.dumps(answer(orjson.loads(sys.stdin.buffer.read())))
+    except MemoryError:
+        sys.exit(NO_MEMORY)
     with os.fdopen(answer_to, "wb") as out:
         out.write(content)
 
@@ -62,9 +66,7 @@ def answer(asked: Mapping[str, Any]) -> dict[str, Any]:
     try:
         changed = with_mapping(config, asked["text"], asked["rule"], folder_of(file))
     except ConfigError as error:
-        return {
-            "problems": [{"line": one.line, "field": one.field, "message": one.message} for one in error.problems]
-        }
+        return {"problems": [{"line": one.line, "field": one.field, "message": one.message} for one in error.problems]}
     try:
         return _compared(file, config, changed, asked["lines"])
     except (ConnectorError, ValueError) as error:

@@ -397,7 +397,12 @@ def test_a_changed_mapping_is_tried_with_the_keyboard(plant: Plant, browser: Bro
     browser.click("#bench-form [type=submit]")
     see(browser, "document.getElementById('bench-problems').textContent !== ''", "the mistake is said")
     assert "Line" in browser.text("#bench-problems")
-    retype(browser, 'topic: "plant/{line}/{machine}"\ninput: "{line}/{field}"\nvalues: {oil: {scale: 2}, note: {type: number}}' + CONTROL + ENTER)
+    retype(
+        browser,
+        'topic: "plant/{line}/{machine}"\ninput: "{line}/{field}"\nvalues: {oil: {scale: 2}, note: {type: number}}'
+        + CONTROL
+        + ENTER,
+    )
     see(browser, "document.querySelector('#bench-result .pair') !== null", "before and after")
     shown = browser.text("#bench-result")
     assert "l1.press.oil" in shown
@@ -415,7 +420,13 @@ def test_a_changed_mapping_is_tried_with_the_keyboard(plant: Plant, browser: Bro
 def test_nothing_sticks_out(plant: Plant, browser: Browser, width: int) -> None:
     browser.resize(width, 900)
     overflow = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
-    places = [("now", ".source"), ("topics", "#tree .node"), ("signals", ".signal"), ("dead-letters", "#letters .node"), ("workbench", "textarea")]
+    places = [
+        ("now", ".source"),
+        ("topics", "#tree .node"),
+        ("signals", ".signal"),
+        ("dead-letters", "#letters .node"),
+        ("workbench", "textarea"),
+    ]
     for view, wanted in places:
         browser.run(f"location.hash = '#{view}'")
         see(browser, f"document.querySelector('#view-{view} {wanted}') !== null", "the view is filled")

@@ -19,6 +19,8 @@ mapping:
     - {topic: "plant/{m}", input: "{m}.{field}"}
     - {topic: "tags/#", tags: {file: tags.csv}}
 """
+LISTS = [f"b{n}: &b{n} [{', '.join([f'*b{n - 1}'] * 8)}]" for n in range(1, 10)]
+MANY = "\n".join(["b0: &b0 [1, 2, 3]", *LISTS])
 
 
 @pytest.fixture
@@ -60,7 +62,7 @@ def test_a_file_that_is_in_use_may_be_used(config: Config, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("text", "rule", "line", "field", "said"),
     [
-        ('topic: "a"\nscale: 3', 2, 2, "mapping.rules[1].scale", "no such setting"),
+        ('topic: "a"\nskale: 3', 2, 2, "mapping.rules[1].skale", "no such setting"),
         ('- topic: "a"\n  input: "{nothing}"', 2, None, "mapping.rules[1]", "nothing"),
         ('mapping:\n  rules:\n    - topic: "a"\n      time: {zone: Nowhere}', None, 4, "mapping.rules[0].time", "zone"),
         ('topic: "a"\ninput: "${HOME}"', 1, 2, "mapping.rules[0].input", "${…}"),
@@ -78,10 +80,10 @@ def test_a_file_that_is_in_use_may_be_used(config: Config, tmp_path: Path) -> No
         ("just text", 1, 1, "", "write one rule"),
         ("just text", None, 1, "", "write the section"),
         ("", None, 1, "", "write the section"),
-        ("a: &a [1,1,1,1,1,1,1,1]\n" + "\n".join(f"b{n}: &b{n} [{', '.join([f'*{"a" if n == 0 else f"b{n - 1}"}'] * 8)}]" for n in range(9)), None, None, "", "more than"),
+        (MANY, None, None, "", "more than"),
         ("[" * 100 + "]" * 100, None, 1, "", "nested too deeply"),
     ],
-)  # fmt: skip
+)
 def test_what_is_wrong_is_said_with_its_line(
     config: Config, tmp_path: Path, text: str, rule: int | None, line: int | None, field: str, said: str
 ) -> None:

@@ -42,7 +42,9 @@ def test_a_body_of_the_page_itself_is_taken_whole(server: ObserveServer) -> None
     assert post(server, iter([b"ab", b"c"])).json() == 3, "in pieces, of a program"
     with socket.create_connection(("127.0.0.1", server.port), 30) as visitor:
         head = f"Host: localhost\r\nAuthorization: Bearer {TOKEN}\r\nContent-Type: application/json"
-        visitor.sendall(f"POST /try.json HTTP/1.1\r\n{head}\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n".encode())
+        visitor.sendall(
+            f"POST /try.json HTTP/1.1\r\n{head}\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n".encode()
+        )
         assert visitor.recv(4096).startswith(b"HTTP/1.1 100"), "curl waits for this before a long body"
         visitor.sendall(b"{}")
         assert b"200 OK" in visitor.recv(4096)

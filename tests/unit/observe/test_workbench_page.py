@@ -11,7 +11,7 @@ import pytest
 from connector.config.model import Config
 from connector.config.read import load_config
 from connector.observe.workbench_page import Gathered, Workbench, of_workers
-from connector.pipeline.tap import QuestionError, Question
+from connector.pipeline.tap import Question, QuestionError
 
 LINE = json.dumps({"topic": "plant/a", "payload_text": "x" * 3000, "time": "2026-05-01T06:00:00Z", "source": "plant"})
 FILE = """

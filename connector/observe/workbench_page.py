@@ -27,6 +27,8 @@ _SHOWN: Final = 20
 """The newest messages that the page shows."""
 _TEXT: Final = 2_000
 """The characters of a payload that the page shows."""
+_AT_ONCE: Final = 15.0
+"""The seconds of a core that trials may use at once, in processes with a low priority: about ten trials."""
 _MOST_LINES: Final = 200
 """The most messages of a trial."""
 
@@ -54,7 +56,9 @@ class Workbench:
         self._config = config
         self._gather = gather
         self.pages: Mapping[str, AskedPage] = {"/workbench.json": self._look}
-        self.posted: Mapping[str, PostedPage] = {"/try.json": Sparing(used=_seconds_of_trials).page(self._try)}
+        self.posted: Mapping[str, PostedPage] = {
+            "/try.json": Sparing(used=_seconds_of_trials, at_once=_AT_ONCE).page(self._try)
+        }
 
     def _look(self, asked: Mapping[str, str]) -> Said:
         """The newest messages of `topic`; with `mapping`, the mapping in use; with `lines`, all messages in full."""

@@ -372,7 +372,10 @@ def in_the_workbench(plant: Plant, browser: Browser) -> None:
     """Come from the tree of topics, with messages that arrive meanwhile."""
     browser.run("location.hash = '#topics'")
     see(browser, "document.querySelectorAll('#tree .node').length > 0", "the tree is shown")
-    browser.type("#tree-text", "l1/press")
+    browser.run(
+        "const text = document.getElementById('tree-text'); text.value = 'l1/press';"
+        " text.dispatchEvent(new Event('input'))"
+    )
     see(browser, "document.querySelectorAll('#tree > .item').length === 1", "the topic is found")
     browser.type("#tree .node", ENTER)
     see(browser, "document.querySelector('#tree .bench') !== null", "the button is there")
@@ -382,6 +385,10 @@ def in_the_workbench(plant: Plant, browser: Browser) -> None:
         document = {"ts": time.time(), "oil": 60 + n, "note": HOSTILE}
         plant.publisher.raw("plant/l1/press", json.dumps(document))
     see(browser, "document.querySelectorAll('#bench-messages details').length >= 3", "the messages are there")
+
+
+AGAIN = """(document.querySelector('#bench-problems li') !== null && document.getElementById('bench-form').requestSubmit(), false)"""
+"""Tries once more after a refusal: on a busy machine, a trial may take too long."""
 
 
 def retype(browser: Browser, text: str) -> None:
@@ -399,11 +406,9 @@ def test_a_changed_mapping_is_tried_with_the_keyboard(plant: Plant, browser: Bro
     assert "Line" in browser.text("#bench-problems")
     retype(
         browser,
-        'topic: "plant/{line}/{machine}"\ninput: "{line}/{field}"\nvalues: {oil: {scale: 2}, note: {type: number}}'
-        + CONTROL
-        + ENTER,
+        'topic: "plant/{line}/{machine}"\ninput: "{line}/{field}"\nvalues: {oil: {scale: 2}}' + CONTROL + ENTER,
     )
-    see(browser, "document.querySelector('#bench-result .pair') !== null", "before and after")
+    see(browser, f"document.querySelector('#bench-result .pair') !== null || {AGAIN}", "before and after")
     shown = browser.text("#bench-result")
     assert "l1.press.oil" in shown
     assert "l1/oil" in shown
@@ -442,7 +447,6 @@ def test_nothing_sticks_out(plant: Plant, browser: Browser, width: int) -> None:
             see(browser, "document.querySelector('#letter pre') !== null", "the letter is open")
         if view == "workbench":
             in_the_workbench(plant, browser)
-            browser.run("document.getElementById('bench-text').value += ' '")
             retype(browser, '{topic: "plant/{line}/{machine}", input: "{field}", ' + "fields: [oil, note]}")
             browser.click("#bench-form [type=submit]")
             see(browser, "document.querySelector('#bench-result .pair, #bench-problems li') !== null", "an answer")

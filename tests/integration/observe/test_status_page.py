@@ -387,7 +387,10 @@ def in_the_workbench(plant: Plant, browser: Browser) -> None:
     see(browser, "document.querySelectorAll('#bench-messages details').length >= 3", "the messages are there")
 
 
-AGAIN = """(document.querySelector('#bench-problems li') !== null && document.getElementById('bench-form').requestSubmit(), false)"""
+AGAIN = (
+    "(document.querySelector('#bench-problems li') !== null"
+    " && document.getElementById('bench-form').requestSubmit(), false)"
+)
 """Tries once more after a refusal: on a busy machine, a trial may take too long."""
 
 

@@ -450,7 +450,7 @@ def test_nothing_sticks_out(plant: Plant, browser: Browser, width: int) -> None:
             see(browser, "document.querySelector('#letter pre') !== null", "the letter is open")
         if view == "workbench":
             in_the_workbench(plant, browser)
-            retype(browser, '{topic: "plant/{line}/{machine}", input: "{field}", ' + "fields: [oil, note]}")
+            retype(browser, '{topic: "plant/{line}/{machine}", input: "{field}", values: {oil: {scale: 2}}}')
             browser.click("#bench-form [type=submit]")
             see(browser, "document.querySelector('#bench-result .pair, #bench-problems li') !== null", "an answer")
         assert browser.run(f"return {overflow}") == 0, view

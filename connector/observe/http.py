@@ -49,6 +49,8 @@ SECONDS: Final = 10.0
 """The longest time of a connection, from its acceptance to its end."""
 PAGE_SECONDS: Final = 8.0
 """The longest time that a visit waits for a page. Then the answer is 503, with the advice to try again."""
+POST_SECONDS: Final = 18.0
+"""The longest time that the answer to a POST may take, after its body has come."""
 HEADER_BYTES: Final = 16 * 1024
 """The longest request line and headers, in bytes."""
 VISITS_A_SECOND: Final = 100
@@ -200,7 +202,7 @@ class ObserveServer:
         """One connection, from its acceptance to its end."""
         transport: asyncio.Transport | None = None
         try:
-            async with asyncio.timeout(SECONDS):
+            async with asyncio.timeout(SECONDS) as bound:
                 loop = asyncio.get_running_loop()
                 reader = asyncio.StreamReader(HEADER_BYTES)
                 protocol = asyncio.StreamReaderProtocol(reader)
@@ -208,7 +210,7 @@ class ObserveServer:
                 if self._certificate is not None:
                     tls = {"ssl": self._certificate.context(), "ssl_shutdown_timeout": _PAUSE}
                 transport, _ = await loop.connect_accepted_socket(lambda: protocol, connection, **tls)
-                await self._exchange(reader, asyncio.StreamWriter(transport, protocol, reader, loop))
+                await self._exchange(reader, asyncio.StreamWriter(transport, protocol, reader, loop), bound)
         except (OSError, TimeoutError) as error:
             _log.debug("page_visit_cut", why=type(error).__name__)  # caused by the visitor
         except Exception:  # noqa: BLE001 - a bug of ours costs one visit
@@ -219,8 +221,16 @@ class ObserveServer:
             else:
                 connection.close()
 
-    async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _exchange(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, bound: asyncio.Timeout
+    ) -> None:
         http = h11.Connection(h11.SERVER, HEADER_BYTES)
+
+        async def body() -> bytes | None:
+            found = await read_body(http, reader, writer)
+            bound.reschedule(asyncio.get_running_loop().time() + POST_SECONDS + SECONDS - PAGE_SECONDS)
+            return found
+
         try:
             while (request := http.next_event()) is h11.NEED_DATA:
                 http.receive_data(await reader.read(_CHUNK))
@@ -229,7 +239,7 @@ class ObserveServer:
             visit = asyncio.current_task()
             assert visit is not None  # noqa: S101 - for mypy
             self._visits[visit] = True
-            answer = await self._answer(request, partial(read_body, http, reader, writer))
+            answer = await self._answer(request, body)
             head = request.method == b"HEAD"
         except h11.RemoteProtocolError as error:
             answer, head = _Answer(error.error_status_hint, "text/plain", b"this is no request for a page\n"), False
@@ -290,7 +300,7 @@ class ObserveServer:
                 made = self._made[path] = self._make(path)
             except RuntimeError:  # the system gives no thread
                 return _BUSY
-        return await _waited_for(made.answer)
+        return await _waited_for(made.answer, PAGE_SECONDS)
 
     async def _asked_page(self, path: str, query: str) -> _Answer:
         """The page for this query, made for this visit."""
@@ -310,9 +320,9 @@ class ObserveServer:
         if content is None:
             return _Answer((refused or TOO_LARGE)[0], "text/plain", (refused or TOO_LARGE)[1])
         page, given = self._posted[path], content
-        return await self._made_for_one(path, lambda: page(given))
+        return await self._made_for_one(path, lambda: page(given), POST_SECONDS)
 
-    async def _made_for_one(self, path: str, page: Page) -> _Answer:
+    async def _made_for_one(self, path: str, page: Page, seconds: float = PAGE_SECONDS) -> _Answer:
         answer: asyncio.Future[_Answer] = asyncio.get_running_loop().create_future()
 
         def done(found: _Answer, _seconds: float) -> None:
@@ -327,7 +337,7 @@ class ObserveServer:
         except RuntimeError:
             return _BUSY
         self._being_made += 1
-        return await _waited_for(answer)
+        return await _waited_for(answer, seconds)
 
     def _make(self, path: str) -> _Made:
         answer: asyncio.Future[_Answer] = asyncio.get_running_loop().create_future()
@@ -345,9 +355,9 @@ class ObserveServer:
 _BUSY: Final = _Answer(503, "text/plain", b"too busy for this page; try again\n")
 
 
-async def _waited_for(answer: asyncio.Future[_Answer]) -> _Answer:
+async def _waited_for(answer: asyncio.Future[_Answer], seconds: float) -> _Answer:
     try:
-        return await asyncio.wait_for(asyncio.shield(answer), PAGE_SECONDS)
+        return await asyncio.wait_for(asyncio.shield(answer), seconds)
     except TimeoutError:
         return _Answer(503, "text/plain", b"this page takes longer than usual; try again\n")
 

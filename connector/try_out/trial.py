@@ -23,12 +23,13 @@ from connector.mapping.rules.topics import parse_pattern
 from connector.records import Record
 from connector.sources.file.lines import capture_line
 
-SECONDS: Final = 6.0
+SECONDS: Final = 15.0
 """The longest time of a trial."""
 NO_MEMORY: Final = 3
 """The exit status of a process without memory."""
 _TOO_MUCH: Final = (
-    "the trial took too long or too much memory, and was ended; try a simpler mapping, or a topic with fewer messages"
+    "the trial took too long or too much memory, and was ended; try again if this machine is busy, else try a simpler "
+    "mapping, or a topic with fewer messages"
 )
 
 
@@ -82,16 +83,19 @@ def lines_of(messages: Iterable[tuple[str, Record]]) -> list[str]:
     return [capture_line(source, record).decode().rstrip("\n") for source, record in messages]
 
 
-def run_trial(file: Path, digest: str, rule: int | None, text: str, lines: Sequence[str]) -> dict[str, Any]:
+def run_trial(
+    file: Path, digest: str, rule: int | None, text: str, lines: Sequence[str], seconds: float = SECONDS
+) -> dict[str, Any]:
     """Returns the outcome of a trial as JSON data: `comparison`; or `problems` of the text; or `error`.
 
-    `digest` is that of the mapping in use. The text replaces the rule `rule`, or the whole mapping (None).
+    The text replaces the rule `rule`, or the whole mapping (None). The trial is ended after `seconds`. `digest` is that
+    of the mapping in use.
     """
     asked = orjson.dumps({"file": str(file), "digest": digest, "rule": rule, "text": text, "lines": lines})
     command = [sys.executable, "-P", "-m", "connector.try_out.trial_process"]
     try:
         done = subprocess.run(  # noqa: S603 - our own program
-            command, input=asked, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=SECONDS, check=False
+            command, input=asked, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=seconds, check=False
         )
     except subprocess.TimeoutExpired:
         return {"error": _TOO_MUCH}

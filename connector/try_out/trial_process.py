@@ -27,7 +27,7 @@ from connector.try_out.preview import new_preview
 from connector.try_out.report import comparison_as_json
 from connector.try_out.trial import NO_MEMORY
 
-_CPU_SECONDS: Final = 5
+_CPU_SECONDS: Final = 6
 _MEMORY: Final = 1024**3
 """Most bytes of address space: about ten times what a common trial has in memory."""
 _MOST: Final = 200

@@ -11,6 +11,8 @@ from connector.config.read import load_config
 from connector.mapping.signals.input_ids import Origin
 from connector.records import Record
 from connector.state.state import State
+from connector.try_out.mapping import TriedMapping
+from connector.try_out.to_copy import changed_rules
 from connector.try_out.trial import lines_of, mapping_texts, run_trial
 from connector.try_out.trial_process import answer
 
@@ -66,6 +68,13 @@ def test_the_mapping_as_the_files_have_it(file: Path) -> None:
     alone = file.parent / "alone.yaml"
     alone.write_text(FILE.replace("include: more/*.yaml\n", ""))
     assert (mapping_texts(alone).whole or "").startswith('mapping:\n  rules:\n    - topic: "plant/{m}"')
+
+
+def test_a_comparison_of_files_finds_the_rules_of_included_files(file: Path) -> None:
+    alone = file.parent / "without.yaml"
+    alone.write_text(FILE.replace("include: more/*.yaml\n", ""))
+    ((rule, text),) = changed_rules(TriedMapping.load(alone), TriedMapping.load(file))
+    assert (rule.number, text.strip()) == (3, '- {topic: "never"}')
 
 
 def test_a_trial_says_what_changes_and_changes_nothing(file: Path) -> None:

@@ -156,7 +156,7 @@ def _run_workers(
     ports = [folder / PORT_FILE for folder in folders.values()]
     try:
         pages = serve_together(
-            loaded, ports, lambda: reload.config, lambda: [notice.as_json() for notice in notices.shown()]
+            loaded, ports, lambda: reload.config, lambda: [notice.as_json() for notice in notices.shown()], file.path
         )
     except OSError as error:
         raise click.ClickException(_cannot_listen(loaded, error)) from None
@@ -204,7 +204,7 @@ def _run(file: _File, loaded: Config, worker: int | None, exposed: Sequence[Path
     connector = Connector(loaded, sources_in_all=sources_in_all, tracer=None if telemetry is None else telemetry.tracer)
     more = () if telemetry is None else (telemetry,)
     try:
-        pages = serve(loaded, connector, *more)
+        pages = serve(loaded, connector, *more, file=file.path)
     except OSError as error:
         connector.close()
         raise click.ClickException(_cannot_listen(loaded, error)) from None

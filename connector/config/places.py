@@ -6,7 +6,7 @@ document therefore belongs to one of the files, where its list begins anew.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -142,3 +142,16 @@ def dotted(at: Path_) -> str:
         name = f'"{part}"' if "." in str(part) else str(part)
         text += f"[{part}]" if isinstance(part, int) else f".{name}" if text else name
     return text
+
+
+def entry_at(lines: Sequence[str]) -> str:
+    """Return the entry of a list, or the section, with which these lines of a file begin."""
+    indent = len(lines[0]) - len(lines[0].lstrip())
+    entry = [lines[0]]
+    for line in lines[1:]:
+        if line.strip() and len(line) - len(line.lstrip()) <= indent:
+            break
+        entry.append(line)
+    while not entry[-1].strip() or entry[-1].strip().startswith("#"):
+        entry.pop()
+    return "\n".join(entry)

@@ -74,19 +74,18 @@ def load_config(file: Path, environment: Mapping[str, str] | None = None, *, wit
     places = _read_whole(file)
     problems: list[ConfigProblem] = []
     folder = folder_of(file)
-    expansion = _Expansion(places, folder, os.environ if environment is None else environment, problems)
+    expansion = Expansion(places, folder, os.environ if environment is None else environment, problems)
     plain = expansion.of(without_own_keys(places.document))
     missing = [problem for problem in problems if without_secrets and problem.field.startswith(_ELSEWHERE)]
     if len(missing) < len(problems):
         raise ConfigError(file, problems)
     try:
-        config: Config = _anchored(Config.model_validate(plain, context={"presets": _presets(plain, folder)}), folder)
+        config: Config = anchored(Config.model_validate(plain, context={"presets": _presets(plain, folder)}), folder)
     except PresetError as error:
         at = ("mapping", error.field)
         raise ConfigError(file, [*missing, places.problem(at, str(error))]) from None
     except ValidationError as error:
-        found = [_problem(places, item, expansion.filled) for item in error.errors()]
-        raise ConfigError(file, missing + _merged(found)) from None
+        raise ConfigError(file, missing + problems_of(error, places, expansion.filled)) from None
     return config
 
 
@@ -165,11 +164,11 @@ def load_observe(file: Path) -> ObserveSection:
     document = _read(file)
     folder = folder_of(file)
     problems: list[ConfigProblem] = []
-    plain = _Expansion(Places(document), folder, os.environ, problems).of(document.get("observe", {}), ("observe",))
+    plain = Expansion(Places(document), folder, os.environ, problems).of(document.get("observe", {}), ("observe",))
     if problems:
         raise ConfigError(file, problems)
     try:
-        section: ObserveSection = _anchored(ObserveSection.model_validate(plain), folder)
+        section: ObserveSection = anchored(ObserveSection.model_validate(plain), folder)
     except ValidationError:
         return load_config(file).observe  # which says what is wrong
     return section
@@ -180,7 +179,7 @@ def load_state_dir(file: Path) -> Path:
     document = _read(file)
     folder = folder_of(file)
     problems: list[ConfigProblem] = []
-    said = _Expansion(Places(document), folder, os.environ, problems).of(document.get("state_dir", ""), ("state_dir",))
+    said = Expansion(Places(document), folder, os.environ, problems).of(document.get("state_dir", ""), ("state_dir",))
     if problems:
         raise ConfigError(file, problems)
     if not said or not isinstance(said, str):
@@ -224,12 +223,18 @@ def _strings(node: Any) -> Iterator[str]:
 
 def rule_lines(file: Path) -> list[int]:
     """Return the line on which each rule of the mapping begins. Raises `ConfigError`."""
+    return [line for _, line in rule_places(file)]
+
+
+def rule_places(file: Path) -> list[tuple[Path, int]]:
+    """Return (file, line) of the begin of each rule of the mapping; the file may be included. Raises `ConfigError`."""
     places = _read_whole(file)
     mapping = places.document.get("mapping")
     rules = mapping.get("rules") if isinstance(mapping, CommentedMap) else None
     if not isinstance(rules, CommentedSeq):
         return []
-    return [places.line(("mapping", "rules", number)) or 1 for number in range(len(rules))]
+    found = [places.problem(("mapping", "rules", number), "") for number in range(len(rules))]
+    return [(one.file or file, one.line or 1) for one in found]
 
 
 def load_yaml(file: Path, what: str) -> CommentedMap:
@@ -258,7 +263,7 @@ def _read(
     return document
 
 
-class _Expansion:
+class Expansion:
     """Turns the document into plain values with every `${…}` replaced; notes failures in `problems`."""
 
     def __init__(
@@ -335,6 +340,21 @@ def _content(path: Path) -> str:
         raise UnreadableError(f"{path} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
         raise UnreadableError(f"{path} is not UTF-8 text") from None
+
+
+def problems_of(error: ValidationError, places: Places, filled: set[str]) -> list[ConfigProblem]:
+    """Return what pydantic found, with the places in the file; `filled` are texts that are not shown."""
+    return _merged([_problem(places, item, filled) for item in error.errors()])
+
+
+def files_in(value: object) -> set[Path]:
+    """Return all paths in a section, however deep."""
+    if isinstance(value, Path):
+        return {value}
+    if isinstance(value, BaseModel):
+        value = dict(value)
+    parts = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ()
+    return {path for part in parts for path in files_in(part)}
 
 
 def _merged(problems: list[ConfigProblem]) -> list[ConfigProblem]:
@@ -492,7 +512,7 @@ def _resolved(node: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
     return node
 
 
-def _anchored(section: Any, folder: Path) -> Any:
+def anchored(section: Any, folder: Path) -> Any:
     """Return the section with relative paths starting at `folder`, and the home folder in place of `~`."""
     changes: dict[str, Any] = {}
     for name in type(section).model_fields:
@@ -500,9 +520,9 @@ def _anchored(section: Any, folder: Path) -> Any:
         if isinstance(value, Path) and value != STDIN:
             changes[name] = folder / at_home(value)
         elif isinstance(value, BaseModel):
-            changes[name] = _anchored(value, folder)
+            changes[name] = anchored(value, folder)
         elif isinstance(value, list) and value and isinstance(value[0], BaseModel):
-            changes[name] = [_anchored(item, folder) for item in value]
+            changes[name] = [anchored(item, folder) for item in value]
         elif isinstance(value, dict) and any(isinstance(item, BaseModel) for item in value.values()):
-            changes[name] = {key: _anchored(item, folder) for key, item in value.items()}
+            changes[name] = {key: anchored(item, folder) for key, item in value.items()}
     return section.model_copy(update=changes)

@@ -124,7 +124,7 @@ def run_demo(options: Options, screen: Screen, signals: StopSignals) -> DemoResu
         config = load_config(path)
         configure_logs(config.observe.log_level, config.observe.log_format, log)
         connector = stack.enter_context(_running(config, signals.wait_for))
-        pages = serve(config, connector.running)
+        pages = serve(config, connector.running, file=path)
         assert pages is not None  # noqa: S101 - our configuration says where
         stack.callback(pages.close)
         plant = PlantProcess(broker, options.machines, options.rate, options.seed, folder)

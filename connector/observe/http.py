@@ -19,7 +19,7 @@ import ssl
 import stat
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from email.utils import formatdate
 from functools import partial
@@ -33,6 +33,7 @@ import structlog
 
 from connector.config.address import Address, is_localhost
 from connector.config.observe import ObserveSection, PagesTlsSection
+from connector.observe.posted import TOO_LARGE, read_body, refusal
 from connector.settings import SettingsError
 from connector.threads.watched import WatchedThread, moves
 
@@ -48,6 +49,8 @@ SECONDS: Final = 10.0
 """The longest time of a connection, from its acceptance to its end."""
 PAGE_SECONDS: Final = 8.0
 """The longest time that a visit waits for a page. Then the answer is 503, with the advice to try again."""
+POST_SECONDS: Final = 18.0
+"""The longest time that the answer to a POST may take, after its body has come."""
 HEADER_BYTES: Final = 16 * 1024
 """The longest request line and headers, in bytes."""
 VISITS_A_SECOND: Final = 100
@@ -75,6 +78,10 @@ Page: TypeAlias = Callable[[], Said]
 """Makes a page."""
 AskedPage: TypeAlias = Callable[[Mapping[str, str]], Said]
 """Makes a page with a query: takes the parameters of the query."""
+PostedPage: TypeAlias = Callable[[bytes], Said]
+"""Answers a POST: takes the body, which is said to be JSON."""
+_Body: TypeAlias = Callable[[], Awaitable[bytes | None]]
+"""Reads the body of a request; None if the body is too long."""
 
 
 class _Answer(NamedTuple):
@@ -101,13 +108,15 @@ class ObserveServer:
         keep: Mapping[str, float] | None = None,
         asked: Mapping[str, AskedPage] | None = None,
         without_token: Collection[str] = (),
+        posted: Mapping[str, PostedPage] | None = None,
     ) -> None:
         """Bind the address. Visitors wait until `start`.
 
         `listen` is the section `observe` with an address, or only its `listen`. `pages` has the pages by path, and
         `asked` has the pages with a query; the latter are made for each visit. `keep` has seconds by path: a page in
         `keep` is made again only if the kept page is older than these seconds, and older than twenty times the time for
-        making the page. The pages in `without_token` have no data, and need no token. Raises OSError if the address
+        making the page. The pages in `without_token` have no data, and need no token. `posted` has the pages that take
+        a POST, and nothing else; `posted.py` says from whom. Raises OSError if the address
         cannot be used, and SettingsError if the certificate cannot be used.
         """
         section = ObserveSection(listen=listen) if isinstance(listen, str) else listen
@@ -115,6 +124,7 @@ class ObserveServer:
         self._warnings = section.page_warnings
         self._pages = dict(pages)
         self._asked = dict(asked or {})
+        self._posted = dict(posted or {})
         self._keep = dict(keep or {})
         self._without_token = frozenset(without_token)
         self._token = section.token and section.token.get_secret_value().encode()
@@ -122,7 +132,7 @@ class ObserveServer:
         self._certificate = _Certificate(section.tls) if section.tls else None
         self._made: dict[str, _Made] = {}
         self._being_made = 0
-        """The number of pages with a query that are being made."""
+        """The number of pages with a query or a body that are being made."""
         self._visits: dict[asyncio.Task[None], bool] = {}
         """Visit → whether the request of the visit has come. The oldest visit comes first."""
         self._path = address.path
@@ -192,7 +202,7 @@ class ObserveServer:
         """One connection, from its acceptance to its end."""
         transport: asyncio.Transport | None = None
         try:
-            async with asyncio.timeout(SECONDS):
+            async with asyncio.timeout(SECONDS) as bound:
                 loop = asyncio.get_running_loop()
                 reader = asyncio.StreamReader(HEADER_BYTES)
                 protocol = asyncio.StreamReaderProtocol(reader)
@@ -200,7 +210,7 @@ class ObserveServer:
                 if self._certificate is not None:
                     tls = {"ssl": self._certificate.context(), "ssl_shutdown_timeout": _PAUSE}
                 transport, _ = await loop.connect_accepted_socket(lambda: protocol, connection, **tls)
-                await self._exchange(reader, asyncio.StreamWriter(transport, protocol, reader, loop))
+                await self._exchange(reader, asyncio.StreamWriter(transport, protocol, reader, loop), bound)
         except (OSError, TimeoutError) as error:
             _log.debug("page_visit_cut", why=type(error).__name__)  # caused by the visitor
         except Exception:  # noqa: BLE001 - a bug of ours costs one visit
@@ -211,8 +221,16 @@ class ObserveServer:
             else:
                 connection.close()
 
-    async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _exchange(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, bound: asyncio.Timeout
+    ) -> None:
         http = h11.Connection(h11.SERVER, HEADER_BYTES)
+
+        async def body() -> bytes | None:
+            found = await read_body(http, reader, writer)
+            bound.reschedule(asyncio.get_running_loop().time() + POST_SECONDS + SECONDS - PAGE_SECONDS)
+            return found
+
         try:
             while (request := http.next_event()) is h11.NEED_DATA:
                 http.receive_data(await reader.read(_CHUNK))
@@ -221,7 +239,7 @@ class ObserveServer:
             visit = asyncio.current_task()
             assert visit is not None  # noqa: S101 - for mypy
             self._visits[visit] = True
-            answer = await self._answer(request)
+            answer = await self._answer(request, body)
             head = request.method == b"HEAD"
         except h11.RemoteProtocolError as error:
             answer, head = _Answer(error.error_status_hint, "text/plain", b"this is no request for a page\n"), False
@@ -233,7 +251,7 @@ class ObserveServer:
         writer.close()
         await writer.wait_closed()
 
-    async def _answer(self, request: h11.Request) -> _Answer:
+    async def _answer(self, request: h11.Request, body: _Body) -> _Answer:
         headers = dict(request.headers)
         target = request.target.decode("latin-1")
         path, _, query = target.partition("?")
@@ -242,6 +260,8 @@ class ObserveServer:
         if not self._admits(path, headers.get(b"authorization", b"")):
             more = (("WWW-Authenticate", "Bearer"),)
             return _Answer(401, "text/plain", b"the bearer token of observe.token is needed\n", more)
+        if path in self._posted:
+            return await self._posted_page(path, request, body)
         if path not in self._pages and path not in self._asked:
             return _Answer(404, "text/plain", f"see {' '.join(sorted({*self._pages, *self._asked}))}\n".encode())
         if request.method not in (b"GET", b"HEAD"):
@@ -280,7 +300,7 @@ class ObserveServer:
                 made = self._made[path] = self._make(path)
             except RuntimeError:  # the system gives no thread
                 return _BUSY
-        return await _waited_for(made.answer)
+        return await _waited_for(made.answer, PAGE_SECONDS)
 
     async def _asked_page(self, path: str, query: str) -> _Answer:
         """The page for this query, made for this visit."""
@@ -289,6 +309,20 @@ class ObserveServer:
             parameters = dict(parse_qsl(query, keep_blank_values=True, max_num_fields=_PARAMETERS))
         except ValueError:
             return _Answer(400, "text/plain", b"the query has too many parameters\n")
+        return await self._made_for_one(path, lambda: page(parameters))
+
+    async def _posted_page(self, path: str, request: h11.Request, body: _Body) -> _Answer:
+        """The answer to a POST, for this visit. The body is read only if the page takes the request."""
+        if request.method != b"POST":
+            return _Answer(405, "text/plain", b"only POST\n", (("Allow", "POST"),))
+        refused = refusal(dict(request.headers))
+        content = None if refused else await body()
+        if content is None:
+            return _Answer((refused or TOO_LARGE)[0], "text/plain", (refused or TOO_LARGE)[1])
+        page, given = self._posted[path], content
+        return await self._made_for_one(path, lambda: page(given), POST_SECONDS)
+
+    async def _made_for_one(self, path: str, page: Page, seconds: float = PAGE_SECONDS) -> _Answer:
         answer: asyncio.Future[_Answer] = asyncio.get_running_loop().create_future()
 
         def done(found: _Answer, _seconds: float) -> None:
@@ -299,11 +333,11 @@ class ObserveServer:
         if self._being_made >= _AT_ONCE:
             return _BUSY
         try:
-            _make_in_thread(path, lambda: page(parameters), done)
+            _make_in_thread(path, page, done)
         except RuntimeError:
             return _BUSY
         self._being_made += 1
-        return await _waited_for(answer)
+        return await _waited_for(answer, seconds)
 
     def _make(self, path: str) -> _Made:
         answer: asyncio.Future[_Answer] = asyncio.get_running_loop().create_future()
@@ -321,9 +355,9 @@ class ObserveServer:
 _BUSY: Final = _Answer(503, "text/plain", b"too busy for this page; try again\n")
 
 
-async def _waited_for(answer: asyncio.Future[_Answer]) -> _Answer:
+async def _waited_for(answer: asyncio.Future[_Answer], seconds: float) -> _Answer:
     try:
-        return await asyncio.wait_for(asyncio.shield(answer), PAGE_SECONDS)
+        return await asyncio.wait_for(asyncio.shield(answer), seconds)
     except TimeoutError:
         return _Answer(503, "text/plain", b"this page takes longer than usual; try again\n")
 

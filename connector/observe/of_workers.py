@@ -27,6 +27,7 @@ from connector.observe.silent_page import merged_silent_page
 from connector.observe.sparing import Sparing
 from connector.observe.status_page import PATH, status_page, topics_page
 from connector.observe.tap_page import tap_of_workers
+from connector.observe.workbench_page import Workbench, of_workers
 from connector.records import FIRST_US
 
 _SILENT_SECONDS: Final = 120.0
@@ -68,10 +69,12 @@ def serve_together(
     port_files: Sequence[Path],
     current: Callable[[], Config] | None = None,
     own_notices: Callable[[], Sequence[dict[str, object]]] = lambda: (),
+    file: Path | None = None,
 ) -> ObserveServer | None:
     """Serve the merged pages of all workers, and return the server; None if `observe.listen` is null.
 
-    `current` returns the configuration at the time of the call, `own_notices` the notices that no worker has.
+    `current` returns the configuration at the time of the call, `own_notices` the notices that no worker has, and
+    `file` has the configuration, for the workbench.
     Each file of `port_files`, in the order of the workers, has the local port of a worker's own pages. Raises OSError
     or SettingsError if the address or the certificate cannot be used.
     """
@@ -140,13 +143,15 @@ def serve_together(
 
         return page
 
+    present = current or (lambda: config)
+    workbench = Workbench(file, present, of_workers(ask_all))
     server = ObserveServer(
         config.observe,
         {
             "/healthz": alive,
             "/readyz": ready,
             "/metrics": metrics,
-            "/ledger": ledger_page(current or (lambda: config)),
+            "/ledger": ledger_page(present),
             PATH: status_page(config),
         },
         KEEP,
@@ -154,11 +159,12 @@ def serve_together(
             "/status.json": asked("/status.json", partial(merged_status, workers=len(port_files))),
             "/signals.json": asked("/signals.json", merged_signals),
             "/dead-letters.json": asked("/dead-letters.json", merged_letters),
-            "/topics.json": Sparing().page(topics_page(current or (lambda: config))),
+            **Sparing().pages({"/topics.json": topics_page(present), **workbench.pages}),
             "/silent": merged_silent_page(ask_all),
             "/tap": tap_of_workers(ask_all),
         },
         without_token={PATH},
+        posted=workbench.posted,
     )
     server.start()
     return server

@@ -11,18 +11,21 @@ from connector.observe.sparing import Sparing
 from connector.observe.status_data import StatusData, readiness
 from connector.observe.status_page import PATH, status_page, topics_page
 from connector.observe.tap_page import tap_page
+from connector.observe.workbench_page import Workbench, of_tap
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from prometheus_client.registry import Collector
 
     from connector.config.model import Config
     from connector.runtime.connector import Connector
 
 
-def serve(config: Config, connector: Connector, *more: Collector) -> ObserveServer | None:
+def serve(config: Config, connector: Connector, *more: Collector, file: Path | None = None) -> ObserveServer | None:
     """Serve the pages of the connector, and return the server; None if `observe.listen` is null.
 
-    `more` are further metrics.
+    `more` are further metrics. `file` has the configuration; without it, the workbench tries nothing.
 
     Raises OSError or SettingsError if the address or the certificate cannot be used.
     """
@@ -42,6 +45,7 @@ def serve(config: Config, connector: Connector, *more: Collector) -> ObserveServ
 
         return 200, "text/plain; version=0.0.4", metrics_page(connector, *more)
 
+    workbench = Workbench(file, lambda: connector.config, of_tap(connector.pipeline.tap))
     server = ObserveServer(
         config.observe,
         {
@@ -53,11 +57,18 @@ def serve(config: Config, connector: Connector, *more: Collector) -> ObserveServ
         },
         KEEP,
         {
-            **Sparing().pages({**StatusData(connector).pages, "/topics.json": topics_page(lambda: connector.config)}),
+            **Sparing().pages(
+                {
+                    **StatusData(connector).pages,
+                    "/topics.json": topics_page(lambda: connector.config),
+                    **workbench.pages,
+                }
+            ),
             "/silent": silent_page(connector.silence, config.clarify.name),
             "/tap": tap_page(connector.pipeline.tap),
         },
         without_token={PATH},
+        posted=workbench.posted,
     )
     server.start()
     connector.supervision.also(server.thread)

@@ -9,12 +9,14 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import Final
+from typing import Final, TypeVar
 
 from connector.observe.http import AskedPage, Said, json_page
 
+_Asked = TypeVar("_Asked")
+
 _AT_ONCE: Final = 3.0
-"""Seconds of a core that may be used at once after a quiet time."""
+"""The default of `at_once`."""
 _SHARE: Final = 0.2
 _PATIENCE: Final = 1.5
 """Seconds that a visitor waits for its turn: less than the supervisor waits for the answer of a worker."""
@@ -28,23 +30,28 @@ class Sparing:
         clock: Callable[[], float] = time.monotonic,
         used: Callable[[], float] = time.thread_time,
         sleep: Callable[[float], None] = time.sleep,
+        at_once: float = _AT_ONCE,
     ) -> None:
-        """`clock` gives seconds, `used` the seconds of a core that this thread has used, and `sleep` waits."""
+        """`clock` gives seconds, `used` the seconds of a core that this thread has used, and `sleep` waits.
+
+        `at_once` is the number of seconds of a core that may be used at once after a quiet time.
+        """
         self._clock = clock
         self._used = used
         self._sleep = sleep
         self._making = threading.Lock()
-        self._left, self._at = _AT_ONCE, clock()
+        self._at_once = at_once
+        self._left, self._at = at_once, clock()
 
-    def page(self, make: AskedPage) -> AskedPage:
+    def page(self, make: Callable[[_Asked], Said]) -> Callable[[_Asked], Said]:
         """Returns a page that is made when there is time, and that refuses with 503 if this would take too long."""
 
-        def spared(asked: Mapping[str, str]) -> Said:
+        def spared(asked: _Asked) -> Said:
             if not self._making.acquire(timeout=_PATIENCE):
                 return _BUSY
             try:
                 now = self._clock()
-                self._left, self._at = min(_AT_ONCE, self._left + (now - self._at) * _SHARE), now
+                self._left, self._at = min(self._at_once, self._left + (now - self._at) * _SHARE), now
                 wait = -self._left / _SHARE
                 if wait > _PATIENCE:
                     return _BUSY

@@ -30,11 +30,20 @@ from connector.records import Chunk, Part, Record, Rows, of_integration
 LINGER_SECONDS: Final = 5.0
 """A look ends this long after its last question."""
 MOST_LOOKS: Final = 4
-"""The largest number of looks at the same time, each with its own filters."""
+"""The largest number of looks at the same time, each with its own filters; of looks at whole messages, as many more.
+
+One more look at whole messages ends the one that was asked the longest ago.
+"""
 MESSAGES_A_SECOND: Final = 100
 """The largest number of messages a second that a look shows; of more in a chunk, evenly spread ones."""
 _KEPT: Final = 200
 """The messages that a look keeps for its next questions."""
+WHOLE_LINGER_SECONDS: Final = 120.0
+"""A look at whole messages ends this long after its last question: a person changes a mapping meanwhile."""
+WHOLE_BYTES: Final = 4 * 1024 * 1024
+"""The most bytes of all whole messages that a look keeps."""
+WHOLE_MESSAGE_BYTES: Final = 256 * 1024
+"""A larger message is not kept, but counted."""
 _SHARE: Final = 0.02
 """The largest share of the time of one core that looking takes."""
 _BURST_SECONDS: Final = 0.05
@@ -63,6 +72,8 @@ class Question(NamedTuple):
     """A pattern as in a rule of the mapping, or with `*` and `?` as in a shell."""
     input_id: str = ""
     """An input ID; `*` and `?` stand for other characters, as in a shell."""
+    whole: bool = False
+    """Whether whole messages are kept, to map them again, instead of messages with what they have become."""
 
     @classmethod
     def of(cls, parameters: Mapping[str, str]) -> tuple[Self, int | None]:
@@ -106,6 +117,17 @@ class Seen:
     """Those that were looked at, and that the filters take."""
 
 
+class Collected(NamedTuple):
+    """The newest whole messages of a look."""
+
+    messages: list[tuple[str, Record]]
+    """(name of the source, message), the oldest first."""
+    too_large: int
+    """The number of messages that were too large to be kept."""
+    seen: Seen
+    """Since the begin of the look."""
+
+
 class Answer(NamedTuple):
     """What a look has seen between two questions."""
 
@@ -130,6 +152,20 @@ class _Look:
     seen: Seen = field(default_factory=Seen)
     allowed: float = MESSAGES_A_SECOND
     at: float = 0.0
+    whole: deque[tuple[str, Record]] = field(default_factory=deque)
+    whole_bytes: int = 0
+    too_large: int = 0
+
+    def keep(self, source: str, record: Record) -> None:
+        """Keep a whole message, and forget the oldest ones beyond the bounds."""
+        size = _size(record)
+        if size > WHOLE_MESSAGE_BYTES:
+            self.too_large += 1
+            return
+        self.whole.append((source, record))
+        self.whole_bytes += size
+        while len(self.whole) > _KEPT or self.whole_bytes > WHOLE_BYTES:
+            self.whole_bytes -= _size(self.whole.popleft()[1])
 
     def matching(self, records: Sequence[Record], parts: Sequence[Part]) -> Sequence[int]:
         """The places of the records that the filters take, rising."""
@@ -172,23 +208,40 @@ class Tap:
         Raises `TooManyLooksError`.
         """
         with self._lock:
-            now = self._clock()
-            self._end_old(now)
-            look = self._looks.get(question)
-            if look is None:
-                if len(self._looks) >= MOST_LOOKS:
-                    raise TooManyLooksError(
-                        f"{MOST_LOOKS} others look with other filters; try again when one has ended"
-                    )
-                look = _Look(question.takes_topic(), question.takes_input(), 0.0, at=now)
-                if not self._looks:
-                    self._time, self._at = _BURST_SECONDS, now
-                    self.took_in = self._watch
-                self._looks[question] = look
-            look.until = now + LINGER_SECONDS
+            look = self._look_of(question, LINGER_SECONDS)
             self._number = max(self._number, time.time_ns() // 1000)
             since = self._number if after is None else after if after <= self._number else 0  # the clock was set back
             return Answer(self._number, [one for one in look.kept if one.number > since], Seen(**asdict(look.seen)))
+
+    def collect(self, topic: str) -> Collected:
+        """Returns the newest whole messages of the topics; the first question only begins to keep them.
+
+        Raises `QuestionError`.
+        """
+        with self._lock:
+            look = self._look_of(Question(topic, whole=True), WHOLE_LINGER_SECONDS)
+            return Collected(list(look.whole), look.too_large, Seen(**asdict(look.seen)))
+
+    def _look_of(self, question: Question, linger: float) -> _Look:
+        now = self._clock()
+        self._end_old(now)
+        look = self._looks.get(question)
+        if look is None:
+            takes = question.takes_topic(), question.takes_input()
+            alike = [one for one in self._looks if one.whole is question.whole]
+            if len(alike) >= MOST_LOOKS:
+                if not question.whole:
+                    raise TooManyLooksError(
+                        f"{MOST_LOOKS} others look with other filters; try again when one has ended"
+                    )
+                del self._looks[min(alike, key=lambda one: self._looks[one].until)]
+            look = _Look(*takes, 0.0, at=now)
+            if not self._looks:
+                self._time, self._at = _BURST_SECONDS, now
+                self.took_in = self._watch
+            self._looks[question] = look
+        look.until = now + linger
+        return look
 
     def _end_old(self, now: float) -> None:
         for question in [question for question, look in self._looks.items() if look.until < now]:
@@ -206,10 +259,10 @@ class Tap:
                     return
                 self._time = min(_BURST_SECONDS, self._time + (now - self._at) * _SHARE)
                 self._at = now
-                for look in self._looks.values():
+                for question, look in self._looks.items():
                     look.seen.came += len(chunk.records)
                     if self._time > 0:
-                        self._look(look, chunk, parts, now)
+                        self._look(look, chunk, parts, now, whole=question.whole)
                 self._time -= time.perf_counter() - began
         except Exception:  # noqa: BLE001 - data flows on, whatever a look does
             _log.exception("tap_failed", source=chunk.source)
@@ -217,17 +270,27 @@ class Tap:
                 self._looks.clear()
                 self.took_in = nobody_looks
 
-    def _look(self, look: _Look, chunk: Chunk, parts: list[Part], now: float) -> None:
+    def _look(self, look: _Look, chunk: Chunk, parts: list[Part], now: float, *, whole: bool) -> None:
         found = look.matching(chunk.records, parts)
         look.seen.looked_at += len(chunk.records)
         look.seen.matching += len(found)
         chosen = look.chosen(found, now)
         if not chosen:
             return
+        if whole:
+            for index in chosen:
+                look.keep(chunk.source, chunk.records[index])
+            return
         became = outcomes(parts, chosen)
         for index in chosen:
             self._number = max(self._number + 1, time.time_ns() // 1000)
             look.kept.append(tapped(self._number, chunk, index, became[index], look.input_id))
+
+
+def _size(record: Record) -> int:
+    """The bytes of a message, nearly."""
+    headers = sum(len(name) + len(text) for name, text in record.headers)
+    return len(record.payload or b"") + len(record.topic) + len(record.key or b"") + headers
 
 
 def _having(parts: Sequence[Part], takes: Callable[[str], bool]) -> Iterator[int]:

@@ -10,10 +10,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final, TypeAlias
 
-from pydantic import BaseModel
-
 from connector import __version__
 from connector.config.model import Config
+from connector.config.read import files_in
 from connector.dead_letters.writer import DeadLetterWriter
 from connector.formats.schema.registry.section import PATIENCE_SECONDS
 from connector.formats.sparkplug.topic import Owner
@@ -109,19 +108,9 @@ def fingerprint(config: Config) -> tuple[object, ...]:
     Files of formats count by their inodes, sizes and times.
     """
     mapping = config.mapping
-    files = [(str(file), stamp_of(file)) for file in sorted(_files_in(mapping))]
+    files = [(str(file), stamp_of(file)) for file in sorted(files_in(mapping))]
     sources = sorted((source.name, source.takes_retained) for source in config.sources)
     return mapping.digest, config.signals, config.schema_registries, sources, config.clarify.names, files
-
-
-def _files_in(value: object) -> set[Path]:
-    """Returns all paths in a section, however deep."""
-    if isinstance(value, Path):
-        return {value}
-    if isinstance(value, BaseModel):
-        value = dict(value)
-    parts = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ()
-    return {path for part in parts for path in _files_in(part)}
 
 
 def build_mapper(

@@ -81,7 +81,7 @@ class TriedMapping:
         The mapping knows the input IDs that a connector on this machine has given out so far.
         """
         config = load_config(file, without_secrets=without_secrets)
-        return cls(file, config, rule_lines(file), _claims(config), learns_tags=learns_tags)
+        return cls(file, config, rule_lines(file), claims_of(config), learns_tags=learns_tags)
 
     def tag_notices(self) -> list[Observation]:
         """Returns the observations about the tag lists, after all records were mapped."""
@@ -172,7 +172,8 @@ class TriedMapping:
         return name if name in names else names[0]
 
 
-def _claims(config: Config) -> dict[str, Origin]:
+def claims_of(config: Config) -> dict[str, Origin]:
+    """Returns the input IDs that a connector on this machine has given out; none if they cannot be read."""
     path = config.state_dir / "state.sqlite"
     if not path.is_file():
         return {}

@@ -68,7 +68,7 @@ def as_json(
         "unknown_sources": dict(preview.unknown_sources),
     }
     if comparison is not None:
-        found["comparison"] = _comparison(comparison, new_in_clarify or InClarify("not asked"))
+        found["comparison"] = comparison_as_json(comparison, new_in_clarify or InClarify("not asked"))
     return found
 
 
@@ -180,7 +180,8 @@ def _reject(group: RejectGroup) -> dict[str, object]:
     }
 
 
-def _comparison(comparison: MappingComparison, clarify: InClarify) -> dict[str, object]:
+def comparison_as_json(comparison: MappingComparison, clarify: InClarify) -> dict[str, object]:
+    """Returns a comparison as JSON data; `clarify` says which of its new signals Clarify has already."""
     differences = comparison.differences
     return {
         "other": str(comparison.other),

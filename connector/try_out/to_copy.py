@@ -11,6 +11,8 @@ from typing import Any, Final, NamedTuple
 import orjson
 
 from connector import ConnectorError
+from connector.config.places import entry_at
+from connector.config.read import rule_places
 from connector.formats.format import SchemaUnavailableError
 from connector.mapping.time.times import format_time
 from connector.records import Mapped
@@ -28,7 +30,12 @@ _TRIED: Final = 20
 
 
 def changed_rules(now: TriedMapping, other: TriedMapping) -> list[tuple[RuleAt, str]]:
-    """Returns the rules of `other` that do not stand in the configuration of `now`, each with its text in the file."""
+    """Returns the rules of `other` that do not stand in the configuration of `now`, each with its text in the file.
+
+    There are none if both name the same file: then a person has typed what differs.
+    """
+    if now.file == other.file:
+        return []
     known = {_squeezed(text) for _, text in _rules(now)}
     return [(rule, text) for rule, text in _rules(other) if _squeezed(text) not in known]
 
@@ -146,18 +153,10 @@ def _squeezed(text: str) -> str:
 
 
 def _rules(mapping: TriedMapping) -> list[tuple[RuleAt, str]]:
-    lines = Path(mapping.file).read_text(encoding="utf-8").splitlines()
-    return [(rule, _block(lines[rule.line - 1 :])) for rule in mapping.rules]
-
-
-def _block(lines: Sequence[str]) -> str:
-    """The entry of a list of YAML with which the lines begin."""
-    indent = len(lines[0]) - len(lines[0].lstrip())
-    block = [lines[0]]
-    for line in lines[1:]:
-        if line.strip() and len(line) - len(line.lstrip()) <= indent:
-            break
-        block.append(line)
-    while not block[-1].strip() or block[-1].strip().startswith("#"):
-        block.pop()
-    return "\n".join(block)
+    lines: dict[Path, list[str]] = {}
+    found = []
+    for rule, (file, line) in zip(mapping.rules, rule_places(mapping.file), strict=True):
+        if file not in lines:
+            lines[file] = file.read_text(encoding="utf-8").splitlines()
+        found.append((rule, entry_at(lines[file][line - 1 :])))
+    return found

@@ -63,6 +63,11 @@ def read_yaml(path: Path) -> Any:
         text = content.decode("utf-8")
     except UnicodeDecodeError as error:
         raise BoundedYamlError(content[: error.start].count(b"\n") + 1, "the file is not UTF-8") from None
+    return parse_yaml(text)
+
+
+def parse_yaml(text: str) -> Any:
+    """Return the document of a text of `MAX_BYTES` at most, with lines and comments. Raises `BoundedYamlError`."""
     yaml = YAML(typ="rt")
     yaml.Composer = _BoundedComposer
     try:

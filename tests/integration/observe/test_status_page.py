@@ -42,7 +42,7 @@ mapping:
 signals: {max: 200000}
 delivery: {max_delay: 200ms, requests_per_second: 20}
 """
-ARROW_RIGHT, ARROW_DOWN, ENTER, END = "\ue014", "\ue015", "\ue007", "\ue010"
+ARROW_RIGHT, ARROW_DOWN, ENTER, END, CONTROL = "\ue014", "\ue015", "\ue007", "\ue010", "\ue009"
 
 
 def fill_state(folder: Path) -> None:
@@ -368,11 +368,73 @@ def test_silent_signals_and_a_search(browser: Browser) -> None:
     assert browser.text(".signal .made").split("\n")[:2] == ["l1", "{line}"]
 
 
+def in_the_workbench(plant: Plant, browser: Browser) -> None:
+    """Come from the tree of topics, with messages that arrive meanwhile."""
+    browser.run("location.hash = '#topics'")
+    see(browser, "document.querySelectorAll('#tree .node').length > 0", "the tree is shown")
+    browser.run(
+        "const text = document.getElementById('tree-text'); text.value = 'l1/press';"
+        " text.dispatchEvent(new Event('input'))"
+    )
+    see(browser, "document.querySelectorAll('#tree > .item').length === 1", "the topic is found")
+    browser.type("#tree .node", ENTER)
+    see(browser, "document.querySelector('#tree .bench') !== null", "the button is there")
+    browser.type("#tree .bench", ENTER)
+    see(browser, "document.getElementById('bench-text').value.includes('{line}.{machine}')", "the rule in use")
+    for n in range(3):
+        document = {"ts": time.time(), "oil": 60 + n, "note": HOSTILE}
+        plant.publisher.raw("plant/l1/press", json.dumps(document))
+    see(browser, "document.querySelectorAll('#bench-messages details').length >= 3", "the messages are there")
+
+
+AGAIN = (
+    "(document.querySelector('#bench-problems li') !== null"
+    " && document.getElementById('bench-form').requestSubmit(), false)"
+)
+"""Tries once more after a refusal: on a busy machine, a trial may take too long."""
+
+
+def retype(browser: Browser, text: str) -> None:
+    browser.run("document.getElementById('bench-text').value = ''")
+    browser.type("#bench-text", text)
+
+
+def test_a_changed_mapping_is_tried_with_the_keyboard(plant: Plant, browser: Browser) -> None:
+    in_the_workbench(plant, browser)
+    browser.click("#bench-messages summary")
+    assert "onerror" in browser.text("#bench-messages pre")
+    retype(browser, f'topic: "plant/{{line}}/{{machine}}"\nskale: "{HOSTILE[:30]}')
+    browser.click("#bench-form [type=submit]")
+    see(browser, "document.getElementById('bench-problems').textContent !== ''", "the mistake is said")
+    assert "Line" in browser.text("#bench-problems")
+    retype(
+        browser,
+        'topic: "plant/{line}/{machine}"\ninput: "{line}/{field}"\nvalues: {oil: {scale: 2}}' + CONTROL + ENTER,
+    )
+    see(browser, f"document.querySelector('#bench-result .pair') !== null || {AGAIN}", "before and after")
+    shown = browser.text("#bench-result")
+    assert "l1.press.oil" in shown
+    assert "l1/oil" in shown
+    assert "new, billable" in shown
+    assert "- name:" in shown
+    assert browser.text("#bench-problems") == ""
+    browser.click("#bench-result .copy")
+    see(browser, "document.querySelector('#bench-result .copy').textContent !== 'Copy'", "it is copied")
+    signals = plant.json("/signals.json", source="plant", topic="plant/l1/press")["signals"]
+    assert "l1/oil" not in [one["id"] for one in signals], "nothing is applied"
+
+
 @pytest.mark.parametrize("width", [360, 1600])
-def test_nothing_sticks_out(browser: Browser, width: int) -> None:
+def test_nothing_sticks_out(plant: Plant, browser: Browser, width: int) -> None:
     browser.resize(width, 900)
     overflow = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
-    places = [("now", ".source"), ("topics", "#tree .node"), ("signals", ".signal"), ("dead-letters", "#letters .node")]
+    places = [
+        ("now", ".source"),
+        ("topics", "#tree .node"),
+        ("signals", ".signal"),
+        ("dead-letters", "#letters .node"),
+        ("workbench", "textarea"),
+    ]
     for view, wanted in places:
         browser.run(f"location.hash = '#{view}'")
         see(browser, f"document.querySelector('#view-{view} {wanted}') !== null", "the view is filled")
@@ -386,6 +448,11 @@ def test_nothing_sticks_out(browser: Browser, width: int) -> None:
         if view == "dead-letters":
             browser.click("#letters .node")
             see(browser, "document.querySelector('#letter pre') !== null", "the letter is open")
+        if view == "workbench":
+            in_the_workbench(plant, browser)
+            retype(browser, '{topic: "plant/{line}/{machine}", input: "{field}", values: {oil: {scale: 2}}}')
+            browser.click("#bench-form [type=submit]")
+            see(browser, "document.querySelector('#bench-result .pair, #bench-problems li') !== null", "an answer")
         assert browser.run(f"return {overflow}") == 0, view
         picture(browser, f"{view}-{width}-light")
         browser.resize(width, 900, dark=True)

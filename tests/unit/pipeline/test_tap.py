@@ -255,3 +255,33 @@ def test_a_value_that_is_not_let_in_is_shown_as_a_reject() -> None:
     ]
     sample = {"integration": "plant-b", "input": "x", "time": "2026-09-21T14:13:20Z", "value": 1.0}
     assert found["samples"] == [sample], "an input of another integration is not taken for one of the default one"
+
+
+def test_whole_messages_are_kept_within_bounds_while_somebody_looks() -> None:
+    desk = Desk({"topic": "#"})
+    assert desk.tap.collect("plant/#").messages == []
+    payloads = [b"x" * 100_000, b"y" * (tapping.WHOLE_MESSAGE_BYTES + 1), b"z"]
+    desk.take_in(*(record(payload, "plant/a") for payload in payloads), record("1", "other"))
+    found = desk.tap.collect("plant/#")
+    assert [(source, one.payload) for source, one in found.messages] == [("plant", payloads[0]), ("plant", b"z")]
+    assert (found.too_large, found.seen.matching, found.seen.came) == (1, 3, 4)
+    for _ in range(60):
+        desk.clock.now += 1
+        desk.take_in(record(payloads[0], "plant/a"))
+    kept = desk.tap.collect("plant/#").messages
+    assert 30 < len(kept) < 60
+    assert sum(len(one.payload or b"") for _, one in kept) <= tapping.WHOLE_BYTES
+    for n in range(300):
+        desk.clock.now += 0.1
+        desk.take_in(record(str(n), "plant/a"))
+    assert len(desk.tap.collect("plant/#").messages) == 200
+    for topic in "abcd":  # further looks end the one that was asked the longest ago, and no other kind of look
+        desk.clock.now += 1
+        desk.tap.collect(topic)
+    assert desk.tap.collect("plant/#").messages == []
+    desk.tap.ask(Question("plant/#"))
+    desk.clock.now += tapping.WHOLE_LINGER_SECONDS + 1
+    desk.take_in(record("1", "plant/a"))
+    assert not desk.armed
+    with pytest.raises(QuestionError):
+        desk.tap.collect("plant/#/x")

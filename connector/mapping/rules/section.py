@@ -37,7 +37,7 @@ from connector.mapping.rules.signal_fields import FieldSection, LabelKey, Signal
 from connector.mapping.rules.topics import parse_pattern
 from connector.mapping.tags.section import TagsSection
 from connector.mapping.time.reader import TimeReader
-from connector.mapping.time.zones import zone_of
+from connector.mapping.time.zones import RepeatedHours, zone_of
 from connector.settings import Seconds, Section, number_as_text, seconds
 
 _BIT: Final = r"^\d{1,2}(-\d{1,2})?$"
@@ -236,7 +236,7 @@ class TimeSection(Section):
         if self.repeated_hour == "nearest" and not (self.field or self.template or self.header):
             raise ValueError("repeated_hour: nearest needs field, template or header: which time?")
         zone = None if self.zone is None or self.zone_in_record else zone_of(self.zone)
-        TimeReader(self.format, self.unit, self.epoch, zone, self.repeated_hour)
+        TimeReader(self.format, self.unit, self.epoch, zone, RepeatedHours(self.repeated_hour))
         return self
 
     @property

@@ -464,9 +464,11 @@ class RuleSection(SignalFields):
     )
     prepare: Literal["senml", "kafka_connect", "home_assistant_discovery"] | None = Field(
         default=None,
-        description="`senml` first resolves the base names, times and values of SenML. `kafka_connect` first reads "
-        "decimals that are bytes, and times, by the schema of the message. `home_assistant_discovery` resolves "
-        "abbreviations, components and templates of a discovery message of Home Assistant.",
+        description="What happens to the whole payload before `select` (and after `when`). `senml` resolves the base "
+        "names, times and values of SenML; for a pack in a field, set `select` to the plain path of this field. "
+        "`kafka_connect` reads decimals that are bytes, and times, by the schema of the message. "
+        "`home_assistant_discovery` resolves abbreviations, components and templates of a discovery message of Home "
+        "Assistant.",
     )
     select: PathText | None = Field(
         default=None,

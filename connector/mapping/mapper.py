@@ -158,7 +158,7 @@ class Mapper:
         self.states = naming.states
         self.discovered = naming.discovered
         """Signals with metadata by their rule that are new, or have a new state."""
-        walker = Walker(self.bounds, max_values, naming.new_id, naming.learn, self.observations)
+        walker = Walker(self.bounds, max_values, naming.new_id, naming.learn, self.observations, naming.was_at)
         shapes = KnownShapes(self.bounds, max_values, walker.find_time)
         self._notes = DecodingNotes()
         self.tolerances = Tolerances(self.observations)

@@ -107,6 +107,10 @@ class Naming:
         self.discover(plan, path, input_id)
         return input_id
 
+    def was_at(self, plan: Plan, path: str) -> bool:
+        """Whether a value at this path of the plan's topic had an input ID in an earlier run."""
+        return self.ids.was_at(plan.source, plan.topic, path)
+
     def _integration(self, name: str) -> str:
         """Returns the name in front of the input IDs of an integration. Raises `ValueRejectedError`."""
         found = self._integrations.get(name)

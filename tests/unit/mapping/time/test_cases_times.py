@@ -622,7 +622,7 @@ def test_that_the_first_of_two_hours_was_taken_is_said_once_a_rule(time: str, at
     for _ in range(3):
         for topic in ("one", "other"):
             payload = json.dumps({"ts": at, "z": "Europe/Oslo", "v": 1}).encode()
-            assert len(mapper.map("s", Record(topic, payload, parse_time("2026-10-25T01:30:00Z"))).samples) == 1
+            assert len(mapper.map("s", Record(topic, payload, parse_time("2026-10-25T02:30:00Z"))).samples) == 1
     found = [one for _ in range(2) for one in mapper.take_observations()]
     assert [(one.kind, one.subject) for one in found] == ([] if said is None else [("repeated_hour", "{d}")])
     assert said is None or (said in found[0].text and "nearest" in found[0].remedy)

@@ -249,16 +249,12 @@ class Mapper:
         return _with_remedy(mapped, decode(payload)) if mapped.rejects and _has_no_number(mapped) else mapped
 
     def watch(self, flat: Flat, document: object, time_us: int) -> None:
-        """For some of the messages that became rows, check whether several things share the topic.
+        """Check whether several things share the topic, by a message that became a row, if no message is left to skip.
 
         `time_us` is the time of the message, in µs since 1970.
         """
         plan = flat.plan
         assert plan is not None  # noqa: S101 - the shape was learned
-        watch = plan.watch
-        if watch is not None and watch.left:
-            watch.left -= 1
-            return
         values = zip(flat.inputs, flat.values(document), strict=True)
         self._documents.watch(plan, document, [(input_id, time_us, value) for input_id, value in values])
 

@@ -55,6 +55,22 @@ def at_home(path: str | Path) -> Path:
     return Path(os.path.expanduser(path))  # noqa: PTH111 - Path.expanduser raises for an unknown name
 
 
+def anchored(section: Any, folder: Path) -> Any:
+    """Return the section with relative paths starting at `folder`, and the home folder in place of `~`."""
+    changes: dict[str, Any] = {}
+    for name in type(section).model_fields:
+        value = getattr(section, name)
+        if isinstance(value, Path) and value != STDIN:
+            changes[name] = folder / at_home(value)
+        elif isinstance(value, BaseModel):
+            changes[name] = anchored(value, folder)
+        elif isinstance(value, list) and value and isinstance(value[0], BaseModel):
+            changes[name] = [anchored(item, folder) for item in value]
+        elif isinstance(value, dict) and any(isinstance(item, BaseModel) for item in value.values()):
+            changes[name] = {key: anchored(item, folder) for key, item in value.items()}
+    return section.model_copy(update=changes)
+
+
 def seconds(value: object) -> object:
     """Returns the seconds of a duration with a unit. Raises ValueError."""
     if not isinstance(value, str):

@@ -20,7 +20,7 @@ from connector import ConnectorError
 from connector.config.observe import ObserveSection
 from connector.config.places import ConfigProblem, Path_, Places, dotted, line_of, without_own_keys
 from connector.formats.text.bounded_yaml import BoundedYamlError, read_yaml
-from connector.settings import STDIN, Catalogue, Referenced, UnreadableError, at_home
+from connector.settings import Catalogue, Referenced, UnreadableError, anchored, at_home
 from connector.terminal.text import shown
 
 if TYPE_CHECKING:  # `load_observe` must not wait for the other sections and their libraries
@@ -510,19 +510,3 @@ def _resolved(node: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
     while "$ref" in node:
         node = schema["$defs"][node["$ref"].rpartition("/")[2]]
     return node
-
-
-def anchored(section: Any, folder: Path) -> Any:
-    """Return the section with relative paths starting at `folder`, and the home folder in place of `~`."""
-    changes: dict[str, Any] = {}
-    for name in type(section).model_fields:
-        value = getattr(section, name)
-        if isinstance(value, Path) and value != STDIN:
-            changes[name] = folder / at_home(value)
-        elif isinstance(value, BaseModel):
-            changes[name] = anchored(value, folder)
-        elif isinstance(value, list) and value and isinstance(value[0], BaseModel):
-            changes[name] = [anchored(item, folder) for item in value]
-        elif isinstance(value, dict) and any(isinstance(item, BaseModel) for item in value.values()):
-            changes[name] = {key: anchored(item, folder) for key, item in value.items()}
-    return section.model_copy(update=changes)

@@ -15,9 +15,10 @@ from ruamel.yaml.comments import CommentedMap, CommentedSeq
 
 from connector.config.model import Config
 from connector.config.places import OWN_KEYS, ConfigProblem, Path_, Places, without_own_keys
-from connector.config.read import ConfigError, Expansion, anchored, files_in, problems_of
+from connector.config.read import ConfigError, Expansion, files_in, problems_of
 from connector.formats.text.bounded_yaml import BoundedYamlError, parse_yaml
 from connector.mapping.presets import Presets
+from connector.settings import anchored
 
 _TEXT: Final = Path("text")
 _OTHER: Final = "only the section mapping can be tried here; remove this"

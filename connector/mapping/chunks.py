@@ -20,14 +20,11 @@ from connector.mapping.documents.known_lists import variant_of
 from connector.mapping.documents.shapes import Flat
 from connector.mapping.mapper import Mapper
 from connector.mapping.plans import Plan
-from connector.mapping.rules.values import DECIMAL_TEXT
-from connector.mapping.time.times import LEAST_EPOCH, TimeError
+from connector.mapping.time.times import TimeError
 from connector.records import Mapped, Part, Reason, Record, Reject, Rows
 
 _NOT_PLAIN = (orjson.JSONDecodeError, LookupError, TypeError, NotANumberError, TimeError)
 
-_NUMBERS: Final = (int, float)
-_TEXT_OR_NULL: Final = (str, type(None))
 _MAPPED_AT_ONCE: Final = 100_000
 """Values of a chunk after which mapping stops until they are taken in: a small record may have thousands of values."""
 
@@ -97,7 +94,7 @@ class ChunkMapper:
                             oldest_us <= time_us <= (record.received_us or record.time_us) + newest_after_us
                             or (flat.time is None and not record.time_kind)
                         )
-                        and (flat.plain or _rest_is_plain(flat, document, payload))  # type: ignore[arg-type]
+                        and (flat.rest is None or flat.rest(document, payload))  # type: ignore[arg-type]
                     ):
                         rows = flat.rows
                         if rows is None:
@@ -109,7 +106,11 @@ class ChunkMapper:
                         rows.packed.append(packed)
                         values += flat.width
                         if flat.watched:
-                            mapper.watch(flat, document, time_us)
+                            watch = flat.plan.watch  # type: ignore[union-attr]
+                            if watch is not None and watch.left:
+                                watch.left -= 1
+                            else:
+                                mapper.watch(flat, document, time_us)
                         if plan.clock is not None and time_us != record.time_us:  # type: ignore[union-attr]
                             plan.clock.note(record.time_us, time_us)  # type: ignore[union-attr]
                         break
@@ -130,27 +131,6 @@ class ChunkMapper:
                 parts.append((index, mapped))
                 values += len(mapped.samples) + len(mapped.rejects)
         return len(records)
-
-
-def _rest_is_plain(flat: Flat, document: dict[str, object], payload: bytes) -> bool:
-    """Whether the parts of the object that give no samples also have the known shape."""
-    if tuple(document) != flat.keys:
-        return False
-    for find, keys in flat.inner:
-        inner = find(document)
-        if type(inner) is not dict or tuple(inner) != keys:
-            return False
-    if flat.left_out and (payload.count(b"{") != flat.objects or payload.rfind(b"[") >= 0):
-        return False  # an ignored field may be an object or a list
-    for find in flat.texts:
-        text = find(document)
-        if text is not None and (type(text) is not str or DECIMAL_TEXT.fullmatch(text)):
-            return False
-    for find in flat.guards:
-        number = find(document)
-        if type(number) in _NUMBERS and not number < LEAST_EPOCH:
-            return False
-    return all(type(find(document)) in _TEXT_OR_NULL for find in flat.identifiers)
 
 
 def _other(plan: Plan, flat: Flat, document: object) -> Flat | None:

@@ -158,7 +158,7 @@ class Mapper:
         self.states = naming.states
         self.discovered = naming.discovered
         """Signals with metadata by their rule that are new, or have a new state."""
-        walker = Walker(self.bounds, max_values, naming.new_id, naming.learn, self.observations)
+        walker = Walker(self.bounds, max_values, naming.new_id, naming.learn, self.observations, naming.was_at)
         shapes = KnownShapes(self.bounds, max_values, walker.find_time)
         self._notes = DecodingNotes()
         self.tolerances = Tolerances(self.observations)
@@ -193,6 +193,7 @@ class Mapper:
         )
         self._shares: list[RuleShare] = []
         self.rules = tuple(rules)
+        self._with_zones = [rule for rule in rules if rule.time.repeated is not None]
         self.tag_lists = lists_of([*rules, *([] if self._fallback is None else [self._fallback])])
         """The tag lists of the rules; each is empty until `use_tags` is called."""
         self.rules_taken: set[int] = set()
@@ -248,16 +249,12 @@ class Mapper:
         return _with_remedy(mapped, decode(payload)) if mapped.rejects and _has_no_number(mapped) else mapped
 
     def watch(self, flat: Flat, document: object, time_us: int) -> None:
-        """For some of the messages that became rows, check whether several things share the topic.
+        """Check whether several things share the topic, by a message that became a row, if no message is left to skip.
 
         `time_us` is the time of the message, in µs since 1970.
         """
         plan = flat.plan
         assert plan is not None  # noqa: S101 - the shape was learned
-        watch = plan.watch
-        if watch is not None and watch.left:
-            watch.left -= 1
-            return
         values = zip(flat.inputs, flat.values(document), strict=True)
         self._documents.watch(plan, document, [(input_id, time_us, value) for input_id, value in values])
 
@@ -351,6 +348,24 @@ class Mapper:
         """Returns what messages said about signals since the last call; to be stored before they are committed."""
         found, self._described = self._described, []
         return found if self._descriptions is None else found + self._descriptions.take_new()
+
+    def take_observations(self) -> list[Observation]:
+        """Returns the observations about payloads since the last call, for people."""
+        for rule in self._with_zones:
+            if (repeated := rule.time.repeated) is not None and repeated.decided:
+                self.observations.add(
+                    Observation(
+                        "repeated_hour",
+                        "",
+                        rule.pattern.text,
+                        f"messages of the rule for {rule.pattern.text} have the time {repeated.decided}, which is there "
+                        "twice, since the clocks are put back there: the first one was taken, so values of the second "
+                        "hour are stored an hour early, over those of the first hour",
+                        "let the device send UTC or an offset, or set repeated_hour in the rule: nearest, for devices "
+                        "that send at once; or reject",
+                    )
+                )
+        return self.observations.take()
 
     def take_discovered(self) -> list[tuple[str, SignalMetadata]]:
         """(source, metadata of a signal) for each signal that was discovered since the last call."""

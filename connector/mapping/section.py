@@ -122,14 +122,21 @@ class MappingSection(Section):
 
     @property
     def digest(self) -> str:
-        """A digest of the section and of the presets in `preset_folder`. Neither of them has secrets."""
+        """A digest of the section and of the presets in `preset_folder`. Neither of them has secrets.
+
+        The content of files that they name (tag lists, schemas) is no part of the digest.
+        """
         said = json.dumps([self.model_dump(mode="json"), self._presets.digest()], sort_keys=True)
         return hashlib.sha256(said.encode()).hexdigest()[:_DIGEST_LENGTH]
 
     @property
     def expects_signals(self) -> bool:
         """Whether any rule has `expect_every`."""
-        return any(one.expect_every is not None for rule in self.rules for one in rule.sections())
+        return any(one.expect_every is not None for one in self.sections())
+
+    def sections(self) -> list[RuleSection]:
+        """Returns the rules, with the rules of a preset in its place; the rules of `presets` are the last."""
+        return [one for rule in (*self.rules, *self._of_presets()) for one in rule.sections()]
 
     def compile(self, build: BuildFormat | None = None) -> list[Rule]:
         """Returns all rules, in order; `build` makes their formats. Raises ValueError."""
@@ -138,10 +145,11 @@ class MappingSection(Section):
             for number, section in enumerate(self.rules)
             for rule in compile_rules(section, build, number, self.tags)
         ]
-        for name in self.presets:
-            rule = RuleSection.model_validate({"preset": name}, context={"presets": self._presets})
-            rules += compile_rules(rule, build, tags=self.tags)
-        return rules
+        return rules + [rule for each in self._of_presets() for rule in compile_rules(each, build, tags=self.tags)]
+
+    def _of_presets(self) -> list[RuleSection]:
+        context = {"presets": self._presets}
+        return [RuleSection.model_validate({"preset": name}, context=context) for name in self.presets]
 
     def built_in_tags(self) -> TagSource | None:
         """Returns the tag list of messages that no rule takes; None if there is none, or if they are not mapped.

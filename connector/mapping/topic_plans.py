@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Final
 
 from connector.formats.format import PayloadError
@@ -23,6 +24,7 @@ _MAX_PLANS: Final = 100_000
 _PLANS_BYTES: Final = 128 * 1024 * 1024
 """The bound for the estimated memory of all plans."""
 _PLAN_BYTES: Final = 1000
+_MOST_MATCHED: Final = 10_000
 _LONGEST_DEVICE: Final = 300
 _LONGEST_TEXTS: Final = 10_000
 """The most characters of the texts that a rule takes from a record for input IDs: each value has them in its ID, and a
@@ -52,6 +54,8 @@ class TopicPlans:
         self._clocks = clocks
         self._match_all = match_all
         self._topics: dict[tuple[str, str], TopicPlan] = {}
+        self.matching = lru_cache(_MOST_MATCHED)(self._matching)
+        """The same as `of`, without making plans: for signals of earlier runs, whose topics may be silent."""
         self.bytes = 0
         """The estimated memory of all plans."""
 
@@ -63,17 +67,22 @@ class TopicPlans:
         """Returns the plans of a topic; None if they are not remembered."""
         return self._topics.get((source, topic))
 
-    def _made(self, source: str, name: str) -> TopicPlan:
-        topic = TopicPlan()
+    def _matching(self, name: str) -> list[tuple[Rule, Mapping[str, str]]]:
+        """(rule, the named levels of the topic) for each rule that may take records of the topic, in order."""
+        found: list[tuple[Rule, Mapping[str, str]]] = []
         for rule in self._rules:
             levels = rule.pattern.match(name)
             if levels is not None:
-                known = levels if rule.sparkplug is None else {**levels, **variables_of(name)}
-                topic.choices.append((rule, Plan(source, name, rule, known)))
+                found.append((rule, levels if rule.sparkplug is None else {**levels, **variables_of(name)}))
                 if not self._match_all and not (rule.key or rule.headers or rule.when):
                     break
-        if not topic.choices and self._fallback is not None:
-            topic.choices.append((self._fallback, Plan(source, name, self._fallback, {})))
+        if not found and self._fallback is not None:
+            found.append((self._fallback, {}))
+        return found
+
+    def _made(self, source: str, name: str) -> TopicPlan:
+        topic = TopicPlan()
+        topic.choices += [(rule, Plan(source, name, rule, known)) for rule, known in self._matching(name)]
         if len(topic.choices) == 1:
             rule, plan = topic.choices[0]
             if rule.is_plain and not rule.skip:

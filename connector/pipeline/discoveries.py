@@ -112,7 +112,7 @@ class Announcer:
                 described = mapper.take_descriptions()
                 signals = mapper.take_discovered()
                 skews = mapper.clocks_off(self._clock())
-                observations = mapper.observations.take()
+                observations = mapper.take_observations()
                 shared = list(mapper.shared_topics.topics.values()) if mapper.shared_topics.grew else []
                 mapper.shared_topics.grew = False
             if described:

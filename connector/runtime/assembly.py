@@ -105,10 +105,10 @@ class ReadMapping:
 def fingerprint(config: Config) -> tuple[object, ...]:
     """Returns what is equal for two mappings only if nothing that a mapper is made of has changed.
 
-    Files of formats count by their inodes, sizes and times.
+    Files of formats, and tag lists, also those of presets, count by their inodes, sizes and times.
     """
     mapping = config.mapping
-    files = [(str(file), stamp_of(file)) for file in sorted(files_in(mapping))]
+    files = [(str(file), stamp_of(file)) for file in sorted(files_in([mapping, *mapping.sections()]))]
     sources = sorted((source.name, source.takes_retained) for source in config.sources)
     return mapping.digest, config.signals, config.schema_registries, sources, config.clarify.names, files
 

@@ -121,7 +121,7 @@ class TriedMapping:
         if mapper.ids.collisions:
             self.collisions += mapper.ids.collisions
             mapper.ids.collisions = []
-        self.observations += mapper.observations.take()
+        self.observations += mapper.take_observations()
         if mapper.discovered:
             self.metadata.update(mapper.take_discovered())
         return mapped

@@ -236,6 +236,12 @@ class XmlFormatSection(FormatSection):
         "the same name.",
         examples=["@"],
     )
+    lists: list[str] = Field(
+        default=[],
+        description="Names of elements that are always a list, also where there is only one of them: `t.0` is then the "
+        "place of the first `t`. Default: elements of one name are a list, and one alone is none.",
+        examples=[["t"]],
+    )
     encoding: Encoding | None = Field(
         default=None, description="How the text is written as bytes. Default: as the payload declares it."
     )
@@ -244,4 +250,4 @@ class XmlFormatSection(FormatSection):
         """The format with these settings."""
         from connector.formats.text.xml_elements import XmlFormat  # noqa: PLC0415
 
-        return XmlFormat(attribute_prefix=self.attribute_prefix, encoding=self.encoding)
+        return XmlFormat(attribute_prefix=self.attribute_prefix, lists=self.lists, encoding=self.encoding)

@@ -5,7 +5,7 @@ An element becomes the member of its parent that has the element's name, without
 - an element with neither attributes nor elements becomes its text, or null without a text; `true` and `false` become
   booleans;
 - any other element becomes an object of its attributes and elements; a text of its own has the key `value`;
-- elements of one name in one parent become a list.
+- elements of one name in one parent become a list; so does an element alone if its name is one of `lists`.
 
 The payload may be several elements without a root element. Then `xml` is their root.
 
@@ -17,6 +17,7 @@ only guard the same parser, without a bound of elements or depth.
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from typing import Final
 from xml.parsers import expat
 
@@ -48,12 +49,13 @@ class XmlFormat:
 
     name = "xml"
 
-    def __init__(self, *, attribute_prefix: str = "", encoding: str | None = None) -> None:
+    def __init__(self, *, attribute_prefix: str = "", lists: Collection[str] = (), encoding: str | None = None) -> None:
         """`attribute_prefix` stands before the keys of attributes.
 
-        `encoding` counts instead of the encoding that the payload declares.
+        `lists` has the names of the elements that are lists, also where there is only one of them. `encoding` counts instead of the encoding that the payload declares.
         """
         self._prefix = attribute_prefix
+        self._lists = frozenset(lists)
         self._encoding = encoding
 
     def decode(self, payload: bytes) -> object:
@@ -62,7 +64,7 @@ class XmlFormat:
         if not text:
             raise PayloadError(Reason.EMPTY_PAYLOAD, "the payload is empty")
         declared = _DECLARATION.match(text)
-        tree = _Tree(self._prefix)
+        tree = _Tree(self._prefix, self._lists)
         parser = expat.ParserCreate()
         parser.buffer_text = True
         parser.ordered_attributes = True
@@ -81,8 +83,9 @@ class XmlFormat:
 class _Tree:
     """The elements that are open, from the outside in, and what they hold so far."""
 
-    def __init__(self, prefix: str) -> None:
+    def __init__(self, prefix: str, lists: Collection[str]) -> None:
         self._prefix = prefix
+        self._lists = lists
         self._nodes = 0
         self._open: list[_Element] = []
         self._roots = _Element("")
@@ -131,7 +134,9 @@ class _Tree:
             )
         if key in parent.attributes:
             raise _twice(parent, key, "an attribute and an element have this name; set attribute_prefix: '@'")
-        if key not in parent.members:
+        if key not in parent.members and key in self._lists:
+            parent.members[key] = parent.lists[key] = [value]
+        elif key not in parent.members:
             parent.members[key] = value
         elif key in parent.lists:
             parent.lists[key].append(value)

@@ -8,7 +8,7 @@ people and templates; in this text, two places may look the same.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 _DOT: Final = "\x1f"
@@ -16,6 +16,7 @@ _EMPTY: Final = "\x1e"
 _AND: Final = "\x1d"
 _NAMED: Final = "\x1c"
 _ESCAPE: Final = "\x1b"
+_MOST_LEVELS: Final = 12
 _SIGNS: Final = str.maketrans({_DOT: ".", _EMPTY: '""', _AND: "/", _NAMED: None})
 _ESCAPES: Final = str.maketrans({sign: _ESCAPE + hex(ord(sign)) for sign in (_DOT, _EMPTY, _AND, _NAMED, _ESCAPE)})
 
@@ -47,6 +48,21 @@ def join(prefix: str, last: str) -> str:
 def shown(place: str) -> str:
     """Returns the text of a place for people, templates and rules: `pumps.P-7.rpm`."""
     return place if place.isprintable() else place.translate(_SIGNS)
+
+
+def places_of_lists(place: str) -> Iterator[tuple[str, str]]:
+    """Yields (other place, place of the list): where the value is if a list on its way is one item, or the reverse.
+
+    `t.v` and `t.0.v` are such places, of the list `t`. A place with more than 12 levels has none.
+    """
+    levels = place.split(".") if place else []
+    if len(levels) > _MOST_LEVELS:
+        return
+    for at, level in enumerate(levels):
+        if level.isdecimal():
+            yield ".".join((*levels[:at], *levels[at + 1 :])), ".".join(levels[:at])
+    for at in range(len(levels) + 1):
+        yield ".".join((*levels[:at], "0", *levels[at:])), ".".join(levels[:at])
 
 
 def last_key(place: str) -> str:

@@ -12,9 +12,11 @@ if a record without its own name has another unit than the base unit, and for ea
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 from connector.formats.format import PayloadError
+from connector.mapping.rules.paths import MISSING, Path
 from connector.records import Reason
 
 _RELATIVE_BELOW: Final = 2**28
@@ -51,6 +53,35 @@ def resolve(document: object, arrival_us: int) -> object:
         if own:  # a record with only base fields gives no value
             resolved.append(_resolved(own, base, units, number, arrival_us))
     return resolved
+
+
+def resolve_at(path: Path) -> Callable[[object, int], object]:
+    """Returns `resolve` for payloads that are a pack, or an object with a pack at `path`, a plain path.
+
+    In place of the pack, such an object has the resolved records.
+    """
+
+    def prepare(document: object, arrival_us: int) -> object:
+        if not isinstance(document, dict):
+            return resolve(document, arrival_us)
+        pack = path.find(document)
+        if pack is MISSING or pack is None:
+            return document
+        return _with_part(document, path.parts, resolve(pack, arrival_us))
+
+    return prepare
+
+
+def _with_part(node: object, parts: tuple[str, ...], part: object) -> object:
+    """Returns the node with another part at the place that `lookup` finds."""
+    if not parts:
+        return part
+    if isinstance(node, dict):
+        key, rest = (parts[0], parts[1:]) if parts[0] in node else (".".join(parts), ())
+        return {**node, key: _with_part(node[key], rest, part)}
+    assert isinstance(node, list)  # noqa: S101 - the part was found there
+    at = int(parts[0])
+    return [*node[:at], _with_part(node[at], parts[1:], part), *node[at + 1 :]]
 
 
 def _check(fields: dict[str, object], number: int) -> None:

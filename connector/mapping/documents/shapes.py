@@ -12,13 +12,15 @@ from struct import Struct
 from sys import float_info
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from connector.mapping.rules.values import Conversion
+from connector.mapping.rules.values import DECIMAL_TEXT, Conversion
+from connector.mapping.time.times import LEAST_EPOCH
 from connector.records import Rows
 
 if TYPE_CHECKING:
     from connector.mapping.plans import Plan
 
 TIME: Final = ""
+_NUMBERS: Final = (int, float)
 _MAX: Final = float_info.max
 
 Keys = tuple[str, ...]
@@ -57,18 +59,12 @@ class Flat:
     __slots__ = (
         "all_keys",
         "filtered",
-        "guards",
-        "identifiers",
-        "inner",
         "inputs",
         "keys",
-        "left_out",
-        "objects",
         "pack",
-        "plain",
         "plan",
+        "rest",
         "rows",
-        "texts",
         "time",
         "values",
         "watched",
@@ -80,9 +76,6 @@ class Flat:
         self.keys = shape.keys
         self.all_keys = shape.all_keys
         levels = list(shape.with_inner())
-        self.inner = [(_at(path), inner.keys) for path, inner in levels[1:]]
-        """(function that finds an inner object, keys of this object), for each inner object."""
-        self.objects = len(levels)
         taken = [(path, *_taken(inner)) for path, inner in levels]
         self.inputs = tuple(input_id for _, _, inputs, _ in taken for input_id in inputs)
         conversions = [conversion for *_, some in taken for conversion in some]
@@ -94,20 +87,12 @@ class Flat:
         self.pack = Struct(f"{self.width}d").pack
         """Returns the values as bytes. Raises `struct.error` if a value is no number."""
         self.time = None if time is None else _at(time)
-        entries = [
-            (path, key, entry) for path, inner in levels for key, entry in zip(inner.keys, inner.entries, strict=True)
-        ]
-        self.texts = [_at((*path, key)) for path, key, entry in entries if entry is None]
-        """Functions that find the values that were never numbers; as a number, such a value would be a sample."""
-        self.identifiers = [_at((*path, key)) for path, key, entry in entries if entry is True]
-        """Functions that find the texts that are identifiers, even if they look like numbers."""
-        self.left_out = sum(1 for *_, entry in entries if entry is False)
-        """Number of values that the rule leaves out, of any type."""
-        self.filtered = self.left_out + len(self.texts) + len(self.identifiers)
-        self.guards = [_at((*path, key)) for path, inner in levels for key in inner.guarded]
-        """Functions that find the numbers that may be other times."""
-        self.plain = not self.filtered and not self.inner and not self.guards
-        """Whether all members become samples: then an object with these values and no further keys has this shape."""
+        entries = [entry for _, inner in levels for entry in inner.entries]
+        self.filtered = sum(entry is None or entry is True or entry is False for entry in entries)
+        is_plain = not self.filtered and len(levels) == 1 and not shape.guarded
+        self.rest = None if is_plain else _rest(levels)
+        """Whether the members of an object that give no samples also have the known shape: (object, its payload) →
+        bool. None if all members become samples: an object with these values and no further keys has this shape."""
         self.watched = False
         """Whether texts of such objects may tell several things apart."""
         self.plan: Plan | None = None
@@ -130,13 +115,12 @@ class Flat:
         another shape. `time` returns the time of a message; None if the time is not read from it.
         """
         flat = cls.__new__(cls)
-        flat.keys, flat.all_keys, flat.inner, flat.objects = (), all_keys, [], 0
+        flat.keys, flat.all_keys = (), all_keys
         flat.inputs, flat.values, flat.width = inputs, values, len(inputs)
         flat.pack = Struct(f"{flat.width}d").pack
         flat.time = time
-        flat.texts, flat.identifiers, flat.guards = [], [], []
-        flat.left_out = flat.filtered = filtered
-        flat.plain, flat.watched, flat.plan, flat.rows = True, False, None, None
+        flat.filtered = filtered
+        flat.rest, flat.watched, flat.plan, flat.rows = None, False, None, None
         return flat
 
 
@@ -168,6 +152,51 @@ def _taken(shape: Shape) -> tuple[list[str], list[str], list[Conversion | None]]
         if isinstance(entry, str) and entry != TIME
     ]
     return [key for key, _, _ in found], [entry for _, entry, _ in found], [conversion for *_, conversion in found]
+
+
+def _rest(levels: list[tuple[Keys, Shape]]) -> Callable[[dict[str, Any], bytes], bool]:
+    """Returns the function `Flat.rest` for objects with these shapes, each with the keys that lead to it."""
+
+    def found(which: object) -> Callable[[Any], tuple[Any, ...]] | None:
+        named = [
+            (path, [key for key, entry in zip(one.keys, one.entries, strict=True) if entry is which])
+            for path, one in levels
+        ]
+        parts = [_values(path, keys) for path, keys in named if keys]
+        return _together(parts) if parts else None
+
+    keys, objects = levels[0][1].keys, len(levels)
+    inner = [(_at(path), one.keys) for path, one in levels[1:]]
+    left_out = any(entry is False for _, one in levels for entry in one.entries)  # values of any type
+    texts = found(None)  # values that were never numbers: as a number, such a value would be a sample
+    identifiers = found(True)  # texts that are identifiers, even if they look like numbers
+    guards = [_at((*path, key)) for path, one in levels for key in one.guarded]  # numbers that may be other times
+
+    def rest(document: dict[str, Any], payload: bytes) -> bool:
+        if tuple(document) != keys:
+            return False
+        for find, keys_of_inner in inner:
+            one = find(document)
+            if type(one) is not dict or tuple(one) != keys_of_inner:
+                return False
+        if left_out and (payload.count(b"{") != objects or payload.rfind(b"[") >= 0):
+            return False  # a value that is left out may be an object or a list
+        if texts is not None:
+            for text in texts(document):
+                # a text that begins with a letter is no number
+                if text is not None and (type(text) is not str or (text < ":" and DECIMAL_TEXT.fullmatch(text))):
+                    return False
+        if identifiers is not None:
+            for text in identifiers(document):
+                if text is not None and type(text) is not str:
+                    return False
+        for find in guards:
+            number = find(document)
+            if type(number) in _NUMBERS and not number < LEAST_EPOCH:
+                return False
+        return True
+
+    return rest
 
 
 def _at(path: Keys) -> Callable[[Any], Any]:

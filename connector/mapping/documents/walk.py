@@ -24,7 +24,7 @@ from connector.mapping.documents.item_names import (
     name_elements,
     parallel_names,
 )
-from connector.mapping.documents.places import is_odd, item_segment, join, last_key, segment, shown
+from connector.mapping.documents.places import is_odd, item_segment, join, last_key, places_of_lists, segment, shown
 from connector.mapping.observations import Observation, Observations
 from connector.mapping.plans import NO_VALUE_RULE, Plan, value_of, value_rule
 from connector.mapping.rules.rules import AUTO_TIME, Rule
@@ -165,12 +165,14 @@ class Walker:
         new_id: Callable[[Plan, str], str | None],
         learn: Callable[[Plan, str, str], int],
         observations: Observations,
+        was_at: Callable[[Plan, str], bool] = lambda _plan, _path: False,
     ) -> None:
         """`max_values` bounds the samples and rejects of a message.
 
         `new_id` returns the input ID of a path, or None if the rule leaves the path out. `learn` returns the number of
-        a state by its name.
+        a state by its name. `was_at` returns whether a path had an input ID in an earlier run.
         """
+        self._was_at = was_at
         self._observations = observations
         self._bounds = bounds
         self._max_values = max_values
@@ -510,6 +512,32 @@ class Walker:
             )
         )
 
+    def _list_or_single(self, work: Work, path: str) -> None:
+        """Tell that a value has a new input ID because a list is a single item now, or the reverse."""
+        plan = work.plan
+        for other, at in places_of_lists(path):
+            known = plan.ids.get(other)
+            if known is None:
+                if not self._was_at(plan, other) or self._was_at(plan, path):
+                    continue
+            elif any(input_id == known for input_id, _, _ in work.samples):
+                continue  # both are values of one message
+            where = shown(at) or "@"
+            always = f"format: {{type: xml, lists: [{dumps(last_key(at))}]}}" if plan.rule.single_items and at else ""
+            self._observations.add(
+                Observation(
+                    "list_or_single",
+                    plan.source,
+                    f"{plan.topic}: {where}",
+                    f"what is at {where!r} of {plan.topic!r} is a list in some messages, and a single item in others: the "
+                    f"value at {shown(path) or '@'!r} was at {shown(other) or '@'!r} before, and these are two signals",
+                    f"say in the rule that it is a list always: {always}"
+                    if always
+                    else "let the sender always write a list; or write a rule with when for each of both, with one input",
+                )
+            )
+            return
+
     def _state(self, work: Work, path: str, text: str) -> int:
         """Returns the number of a state by its name. Raises `ValueRejectedError`."""
         refusal = self._refusal(work, path)
@@ -558,6 +586,8 @@ class Walker:
                 return None
             if (written := time_in_path(path, work.arrival_us)) is not None:
                 self._time_in_key(plan, path, written)
+            if input_id is not None:
+                self._list_or_single(work, path)
         if input_id is None:
             work.filtered += 1
             if path not in plan.rule.time_paths:

@@ -48,6 +48,10 @@ class Presets:
         """Returns the line about the preset, for people; empty if its file has none. Raises `PresetError`."""
         return str(self._read(name).get("about", ""))
 
+    def folder(self, name: str) -> Path:
+        """Returns the folder of the preset's file, where its relative paths begin. Raises `PresetError`."""
+        return self._file(name).parent
+
     def digest(self) -> str:
         """Returns a digest of the files in the folder of the user; empty without a folder."""
         texts = [(name, path.read_bytes()) for name, path in self._own.items()]
@@ -92,12 +96,16 @@ class Presets:
         return rules
 
     def _read(self, name: str) -> dict[str, Any]:
+        file = self._file(name)
+        return _built_in(file) if name in BUILT_IN else _load(file)
+
+    def _file(self, name: str) -> Path:
         file = self._files.get(name)
         if file is None:
             near = difflib.get_close_matches(name, self._files, 1)
             hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(self._files)}"
             raise PresetError("preset", f"there is no preset {name!r}; {hint}")
-        return _built_in(file) if name in BUILT_IN else _load(file)
+        return file
 
 
 @cache

@@ -24,6 +24,7 @@ GROUPED_START: Final = re.compile(
 """A number with separators of any kind, and the text after it."""
 _GROUPED: Final = re.compile(r"([+-]?)([\d., ']*)((?:[eE][+-]?\d+)?)", re.ASCII)
 _WHOLE: Final = re.compile(r"\d+", re.ASCII)
+_WITH_COMMA: Final = re.compile(r"([+-]?) ?([\d. ]*),(\d*(?:[eE][+-]?\d+)?)", re.ASCII)
 
 _BASES: Final = {
     "hex": (16, re.compile(r"([+-]?)(?:0[xX]|(?:[BWDL]{1,2}#)?16#|\$|&[hH])?([0-9a-fA-F]+)[hH]?", re.ASCII)),
@@ -98,6 +99,26 @@ def declared(decimal: str, thousands: str) -> Callable[[str], float | None]:
         return None if ungrouped is None else _number(sign, ungrouped, fraction, exponent)
 
     return read
+
+
+def with_decimal_comma(text: str) -> float | None:
+    """Returns the number of a text with a decimal comma, and with dots or spaces between thousands.
+
+    Without a comma, a dot is the decimal point. Raises `AmbiguousError` for dots and spaces that are not between
+    thousands: `1.2.3,5`.
+    """
+    found = _WITH_COMMA.fullmatch(text)
+    if found is None:
+        return float(text) if LOOSE_TEXT.fullmatch(text) else None
+    sign, whole, fraction = found.groups()
+    between = next((char for char in ". " if char in whole), None)
+    ungrouped = whole if between is None else _without(whole, between)
+    if ungrouped is None:
+        raise AmbiguousError(
+            "the dots or spaces before the decimal comma are not between thousands (groups of three digits), so the "
+            "text may be something else than one number"
+        )
+    return _number(sign, ungrouped, fraction, "")
 
 
 def _parts(text: str) -> tuple[str, str, str] | None:

@@ -32,6 +32,7 @@ from connector.mapping.rules.values import Conversion
 from connector.mapping.thinning.thinning import Thinning
 from connector.mapping.time.align import Grid
 from connector.mapping.time.times import ReadTime, parse_time
+from connector.mapping.time.zones import RepeatedHours
 from connector.records import Overwrite
 
 if TYPE_CHECKING:
@@ -91,6 +92,8 @@ class TimeSource:
     """Whether the key of an item is its time, and so no part of its name."""
     said: str = ""
     """Where the time is, for the readers of dead letters."""
+    repeated: RepeatedHours | None = None
+    """What decides about local times that are there twice; None: there are none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,10 +8,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from datetime import date
+from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self, TypeAlias
 
 from pydantic import (
     AfterValidator,
+    BaseModel,
     BeforeValidator,
     Field,
     ModelWrapValidatorHandler,
@@ -37,8 +39,8 @@ from connector.mapping.rules.signal_fields import FieldSection, LabelKey, Signal
 from connector.mapping.rules.topics import parse_pattern
 from connector.mapping.tags.section import TagsSection
 from connector.mapping.time.reader import TimeReader
-from connector.mapping.time.zones import zone_of
-from connector.settings import Seconds, Section, number_as_text, seconds
+from connector.mapping.time.zones import RepeatedHours, zone_of
+from connector.settings import Seconds, Section, anchored, number_as_text, seconds
 
 _BIT: Final = r"^\d{1,2}(-\d{1,2})?$"
 _MOST_BITS: Final = 64
@@ -236,7 +238,7 @@ class TimeSection(Section):
         if self.repeated_hour == "nearest" and not (self.field or self.template or self.header):
             raise ValueError("repeated_hour: nearest needs field, template or header: which time?")
         zone = None if self.zone is None or self.zone_in_record else zone_of(self.zone)
-        TimeReader(self.format, self.unit, self.epoch, zone, self.repeated_hour)
+        TimeReader(self.format, self.unit, self.epoch, zone, RepeatedHours(self.repeated_hour))
         return self
 
     @property
@@ -464,9 +466,11 @@ class RuleSection(SignalFields):
     )
     prepare: Literal["senml", "kafka_connect", "home_assistant_discovery"] | None = Field(
         default=None,
-        description="`senml` first resolves the base names, times and values of SenML. `kafka_connect` first reads "
-        "decimals that are bytes, and times, by the schema of the message. `home_assistant_discovery` resolves "
-        "abbreviations, components and templates of a discovery message of Home Assistant.",
+        description="What happens to the whole payload before `select` (and after `when`). `senml` resolves the base "
+        "names, times and values of SenML; for a pack in a field, set `select` to the plain path of this field. "
+        "`kafka_connect` reads decimals that are bytes, and times, by the schema of the message. "
+        "`home_assistant_discovery` resolves abbreviations, components and templates of a discovery message of Home "
+        "Assistant.",
     )
     select: PathText | None = Field(
         default=None,
@@ -647,14 +651,27 @@ class RuleSection(SignalFields):
         if self.preset is None:
             return [self]
         try:
-            over = self._written or self.model_dump(exclude_unset=True)
-            found = [_validated(rule, over, check) for rule in self._presets.expand(self.preset, over)]
+            over = _with_paths(self._written, self) if self._written else self.model_dump(exclude_unset=True)
+            folder = self._presets.folder(self.preset)
+            return [
+                anchored(_validated(rule, over, check), folder) for rule in self._presets.expand(self.preset, over)
+            ]
         except PresetError as error:
             raise ValueError(f"{error.field}: {error}") from None
         except ValueError as error:
             raise ValueError(f"with preset {self.preset}: {_first_message(error)}") from None
-        # the path in `_written` does not start at the folder of the configuration
-        return found if self.tags is None else [rule.model_copy(update={"tags": self.tags}) for rule in found]
+
+
+def _with_paths(written: Any, value: object) -> Any:
+    """Returns what a person has written, with the paths of `value`, which start at the folder of the configuration."""
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(written, dict) and isinstance(value, BaseModel | dict):
+        parts = dict(value)
+        return {key: _with_paths(said, parts.get(key)) for key, said in written.items()}
+    if isinstance(written, list) and isinstance(value, list) and len(written) == len(value):
+        return [_with_paths(said, part) for said, part in zip(written, value, strict=True)]
+    return written
 
 
 def _validated(

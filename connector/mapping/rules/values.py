@@ -9,7 +9,7 @@ from math import isfinite
 from typing import Final, Literal
 from unicodedata import category
 
-from connector.mapping.rules.numbers import GROUPED_START, LOOSE_TEXT, AmbiguousError
+from connector.mapping.rules.numbers import GROUPED_START, LOOSE_TEXT, AmbiguousError, with_decimal_comma
 from connector.mapping.rules.scaling import scaling
 from connector.records import Reason
 
@@ -211,9 +211,7 @@ class Conversion:
         if notation is not None:
             return notation(text)
         if self.decimal_comma:
-            whole, comma, fraction = text.rpartition(",")
-            # in 1.234,5 a dot is before the thousands; in 1.5, without a comma, the dot is the decimal point
-            text = whole.replace(".", "").replace(" ", "") + "." + fraction if comma else text
+            return with_decimal_comma(text)
         return float(text) if LOOSE_TEXT.fullmatch(text) else None
 
 

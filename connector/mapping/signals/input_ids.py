@@ -168,6 +168,10 @@ class InputIds:
             self.collisions.append(Collision(wanted, owner, origin, given))
         return claimed
 
+    def was_at(self, source: str, topic: str, path: str) -> bool:
+        """Whether an earlier run gave out an input ID at this place."""
+        return (source, topic, path) in self._earlier
+
     def _still_owns(self, owner: Origin, input_id: str) -> bool:
         """Whether the owner uses this ID today."""
         return any(is_given(input_id, wanted) for wanted in self._wanted_today(owner))

@@ -107,6 +107,10 @@ class Naming:
         self.discover(plan, path, input_id)
         return input_id
 
+    def was_at(self, plan: Plan, path: str) -> bool:
+        """Whether a value at this path of the plan's topic had an input ID in an earlier run."""
+        return self.ids.was_at(plan.source, plan.topic, path)
+
     def _integration(self, name: str) -> str:
         """Returns the name in front of the input IDs of an integration. Raises `ValueRejectedError`."""
         found = self._integrations.get(name)
@@ -186,8 +190,8 @@ class Naming:
             found = {claimed: found[claimed]}
         if not found:
             is_moved = any(
-                rule.publish is not None and not rule.skip and set(rule.identity) != _said(origin).keys()
-                for rule, _ in self._plans.of(origin.source, origin.topic).choices
+                rule.publish is not None and not rule.skip and set(rule.identity) != _record_of(origin).keys() - {FOUND}
+                for rule, _ in self._plans.matching(origin.topic)
             )
             return Recalled(claimed, None, OTHER_IDENTITY) if is_moved else None
         if len(found) > 1 or any(said != one[0] for one in found.values() for said in one):
@@ -198,12 +202,12 @@ class Naming:
     def expected(self, claims: Mapping[str, Origin]) -> Iterator[tuple[str, str, Rule]]:
         """Yields (input ID, source, rule) for each signal of an earlier run that a rule of today expects."""
         for claimed, origin in claims.items():
-            for plan in self.plans_today(origin):
-                if plan.rule.expect_every is None:
+            for rule, known in self._rules_today(origin):
+                if rule.expect_every is None:
                     continue
-                wanted = self._wanted_by(plan, origin)
+                wanted = self._wanted_by(Plan(origin.source, origin.topic, rule, known, origin.record), origin)
                 if wanted is not None and is_given(claimed, wanted):
-                    yield claimed, origin.source, plan.rule
+                    yield claimed, origin.source, rule
                     break
 
     def _wanted_today(self, origin: Origin) -> set[str]:
@@ -224,26 +228,26 @@ class Naming:
 
         `unknown` is the text of the variables that only a message has.
         """
+        for rule, known in self._rules_today(origin, unknown):
+            yield Plan(origin.source, origin.topic, rule, known, origin.record)
+
+    def _rules_today(self, origin: Origin, unknown: str = "") -> Iterator[tuple[Rule, dict[str, str]]]:
+        """Yields (rule, its variables) for the plans of `plans_today`."""
         if self._sources is not None and origin.source not in self._sources:
             return
-        said = _said(origin)
-        is_found = FOUND in _record_of(origin)
-        for rule, plan in (self._plans.of(origin.source, origin.topic)).choices:
+        said = _record_of(origin)
+        is_found = said.pop(FOUND, None) is not None
+        for rule, levels in self._plans.matching(origin.topic):
             if rule.skip or said.keys() != set(rule.identity) or (is_found and rule.found is None):
                 continue
             named = self._plans.named(rule, said.get(KEY), said)
             if named is None:
                 continue
-            known = {**plan.variables, **dict.fromkeys(rule.dynamic, unknown), **named, **said}
             ruled = rule.found if is_found and rule.found is not None else rule
-            yield Plan(origin.source, origin.topic, ruled, known, origin.record)
+            yield ruled, {**levels, **dict.fromkeys(rule.dynamic, unknown), **named, **said}
 
 
 def _record_of(origin: Origin) -> dict[str, str]:
+    """Returns the texts that tell the records of the origin's topic apart, by the names of their variables."""
     found: dict[str, str] = orjson.loads(origin.record) if origin.record else {}
     return found
-
-
-def _said(origin: Origin) -> dict[str, str]:
-    """Returns the texts that tell the records of the origin's topic apart, by the names of their variables."""
-    return {name: text for name, text in _record_of(origin).items() if name != FOUND}

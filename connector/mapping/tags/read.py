@@ -89,8 +89,9 @@ class _CsvReader:
         self.form = f"CSV with {_SEPARATOR_NAMES.get(separator, separator)}"
         self._columns = [column_of(cell) for cell in header.cells]
         self._titles = [cell.strip() for cell in header.cells]
+        known: set[str] = set()
         for number, column in enumerate(self._columns):
-            self._check(header.number, number, column)
+            self._check(header.number, number, column, known)
 
     def rows(self) -> Iterator[Row]:
         width = len(self._columns)
@@ -119,14 +120,16 @@ class _CsvReader:
         ]
         return [_not_read(remarks)] if remarks else []
 
-    def _check(self, line: int, number: int, column: str | None) -> None:
+    def _check(self, line: int, number: int, column: str | None, known: set[str]) -> None:
         title = self._titles[number]
         if column is None:
             _check_remark(line, f"column {letter(number)}", title)
-        elif self._columns.index(column) != number:
+        elif column in known:
             raise TextError(line, f"column {letter(number)}: {title!r} is there twice")
-        elif column.startswith(LABEL):
-            _check_label(line, f"column {letter(number)}", column)
+        else:
+            known.add(column)
+            if column.startswith(LABEL):
+                _check_label(line, f"column {letter(number)}", column)
 
 
 class _YamlReader:

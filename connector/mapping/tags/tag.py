@@ -10,6 +10,7 @@ from typing import Final
 from connector import ConnectorError
 
 _MOST_SHOWN: Final = 20
+_LONGEST_LINE: Final = 1_000
 
 ATTRIBUTES: Final = (
     "key",
@@ -29,11 +30,12 @@ LABEL: Final = "label:"
 
 
 class TagListError(ConnectorError, ValueError):
-    """A tag list cannot be used. `lines` has one text for each mistake, with its place in the file."""
+    """A tag list cannot be used. `lines` has a text for each mistake, with its place: 20 of 1,000 characters."""
 
     def __init__(self, lines: Sequence[str]) -> None:
         more = len(lines) - _MOST_SHOWN
-        self.lines = [*lines[:_MOST_SHOWN], *([f"{more} more mistakes"] if more > 0 else [])]
+        shown = [line if len(line) <= _LONGEST_LINE else line[:_LONGEST_LINE] + "…" for line in lines[:_MOST_SHOWN]]
+        self.lines = [*shown, *([f"{more} more mistakes"] if more > 0 else [])]
         super().__init__("; ".join(self.lines))
 
 

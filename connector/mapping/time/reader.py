@@ -9,7 +9,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Final, TypeAlias
 
 from connector.mapping.time.times import ReadTime, micros, moment_of, moment_of_text, number_of, parse_time, short
-from connector.mapping.time.zones import EPOCH, MICROSECOND, NAIVE_EPOCH, RepeatedHour, TimeError, Zone, abbreviated
+from connector.mapping.time.zones import EPOCH, MICROSECOND, NAIVE_EPOCH, RepeatedHours, TimeError, Zone, abbreviated
 
 AUTO: Final = "auto"
 ISO: Final = "iso8601"
@@ -52,7 +52,7 @@ class TimeReader:
     """Reads times in one of several notations, which are tried in order."""
 
     def __init__(
-        self, formats: Sequence[str], unit: str | None, epoch: date | None, zone: Zone | None, repeated: RepeatedHour
+        self, formats: Sequence[str], unit: str | None, epoch: date | None, zone: Zone | None, repeated: RepeatedHours
     ) -> None:
         """See `time_reader`."""
         if GPS in formats and (len(formats) > 1 or zone is not None):
@@ -95,17 +95,17 @@ def time_reader(
     unit: str | None = None,
     zone: Zone | None = None,
     epoch: date | None = None,
-    repeated: RepeatedHour = "first",
+    repeated: RepeatedHours | None = None,
 ) -> ReadTime:
     """Returns the function that reads times in one of `formats`, which are tried in order.
 
     A format is `auto`, `iso8601`, a name of `COUNTED`, or a pattern of `strptime`. `unit` is the unit of numbers, and
     `epoch` the day from which they count (default: 1970-01-01). `zone` is the zone of times without a zone, and of
-    numbers with a unit. Raises ValueError for an unknown format or unit.
+    numbers with a unit; `repeated` decides about the times that it has twice (default: the first one). Raises ValueError for an unknown format or unit.
     """
     if tuple(formats) == (AUTO,) and unit is None and zone is None and epoch is None:
         return parse_time
-    read = TimeReader(formats, unit, epoch, zone, repeated).read
+    read = TimeReader(formats, unit, epoch, zone, repeated or RepeatedHours()).read
     if tuple(formats) != (AUTO,) or unit is None or zone is not None or epoch is not None:
         return read
     times, parts = UNITS[unit]

@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from connector.mapping.time.texts import other_text
-from connector.mapping.time.zones import EPOCH, MICROSECOND, NAIVE_EPOCH, RepeatedHour, TimeError, Zone
+from connector.mapping.time.zones import EPOCH, MICROSECOND, NAIVE_EPOCH, RepeatedHours, TimeError, Zone
 
 __all__ = ["EPOCH", "TimeError"]
 
@@ -196,12 +196,12 @@ def has_time_in_parts(obj: Mapping[str, object]) -> bool:
 def parse_time(value: object, zone: Zone | None = None) -> int:
     """Returns the µs since the epoch for a time in any of the notations above. Raises `TimeError`.
 
-    `zone` is the zone of times without a zone; None is UTC.
+    `zone` is the zone of times without a zone; None is UTC. Of a time that is there twice, the first one counts.
     """
     if type(value) is int and 10**11 <= value < 10**14:  # the most frequent notation: ms
         return value * 1_000
     moment = moment_of(value, zone)
-    return moment if type(moment) is int else micros(moment, zone)  # type: ignore[arg-type]
+    return moment if type(moment) is int else micros(moment, zone, None if zone is None else RepeatedHours())  # type: ignore[arg-type]
 
 
 def moment_of(value: object, zone: Zone | None) -> int | datetime:
@@ -241,8 +241,11 @@ def number_of(text: str) -> float | None:
     return float(text) if found[1] or found[2] else int(text)  # a float's 53 bits hold microseconds until 2255
 
 
-def micros(moment: datetime, zone: Zone | None, repeated: RepeatedHour = "first", near_us: int = 0) -> int:
-    """Returns the µs since the epoch; a time without a zone is in `zone` (None: UTC). Raises `TimeError`."""
+def micros(moment: datetime, zone: Zone | None, repeated: RepeatedHours | None = None, near_us: int = 0) -> int:
+    """Returns the µs since the epoch; a time without a zone is in `zone` (None: UTC). Raises `TimeError`.
+
+    `repeated` and `near_us` are as for `Zone.to_utc`.
+    """
     if moment.tzinfo is None:
         if zone is not None:
             return zone.to_utc(moment, repeated, near_us)

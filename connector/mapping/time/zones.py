@@ -23,6 +23,18 @@ _WHOLE_MINUTES_FROM: Final = 1980
 
 RepeatedHour = Literal["first", "nearest", "reject"]
 
+
+class RepeatedHours:
+    """What is said about local times that a change of the clocks makes twice, and the first decision by that."""
+
+    __slots__ = ("decided", "how")
+
+    def __init__(self, how: RepeatedHour = "first") -> None:
+        self.how = how
+        self.decided = ""
+        """The first local time that was there twice, with its zone, if `how` is `first`; empty if there was none."""
+
+
 _HOURS: Final = {
     "UTC": 0, "GMT": 0, "UT": 0, "Z": 0, "WET": 0, "WEST": 1, "CET": 1, "MEZ": 1, "CEST": 2, "MESZ": 2, "EET": 2,
     "EEST": 3, "MSK": 3, "SAST": 2, "JST": 9, "KST": 9, "AWST": 8, "ACST": 9.5, "ACDT": 10.5, "AEST": 10, "AEDT": 11,
@@ -66,18 +78,19 @@ class Zone:
         """Whether times of this zone are UTC."""
         return self.rules is None and not self.offset_us
 
-    def to_utc(self, local: datetime, repeated: RepeatedHour = "first", near_us: int = 0) -> int:
+    def to_utc(self, local: datetime, repeated: RepeatedHours | None = None, near_us: int = 0) -> int:
         """Returns the µs since the epoch for a local time of this zone.
 
         `repeated` decides about a time that a change of the clocks makes twice, if nothing is said about summer time;
-        `nearest` is the time nearest to `near_us` (µs). Raises `TimeError` for a time that the zone does not have.
+        `nearest` is the time nearest to `near_us` (µs). Raises `TimeError` for a time that the zone does not have, and
+        for a time that it has twice if nothing decides.
         """
         try:
             return self._to_utc(local, repeated, near_us)
         except OverflowError:
             raise TimeError(f"{local} is outside of the range of times") from None
 
-    def _to_utc(self, local: datetime, repeated: RepeatedHour, near_us: int) -> int:
+    def _to_utc(self, local: datetime, repeated: RepeatedHours | None, near_us: int) -> int:
         wall_us = (local - NAIVE_EPOCH) // MICROSECOND
         if self.rules is None:
             if self.name in _EUROPEAN_WINTER and _is_european_summer(local):
@@ -112,13 +125,16 @@ class Zone:
                 raise TimeError(
                     f"{local} has no time as in {self.text!r}: check the zone, and the letter or name with it"
                 )
-        if len(fitting) == 1 or repeated == "first":
+        if len(fitting) == 1:
             return fitting[0]
-        if repeated == "reject":
+        if repeated is None or repeated.how == "reject":
             raise TimeError(
                 f"{local} is there twice in {self.text}: the clocks are put back there. Let the device send UTC or "
-                "an offset, or set repeated_hour in the rule"
+                "an offset" + (", or set repeated_hour in the rule" if repeated is not None else " with the time")
             )
+        if repeated.how == "first":
+            repeated.decided = repeated.decided or f"{local} in {self.text}"
+            return fitting[0]
         return min(fitting, key=lambda time_us: abs(time_us - near_us))
 
     def _is(self, local: datetime) -> bool:

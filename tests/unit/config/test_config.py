@@ -23,6 +23,7 @@ from connector.formats.schema.registry.section import SchemaRegistrySection
 from connector.mapping.presets import Presets
 from connector.mapping.rules.section import RuleSection
 from connector.mapping.signals.section import SignalsSection
+from connector.runtime.assembly import fingerprint
 from connector.settings import TlsSection
 from connector.sources.file.section import FileSection
 from connector.sources.journal.section import JournalSection
@@ -758,6 +759,31 @@ def test_a_folder_of_presets_of_ones_own(tmp_path: Path) -> None:
     before = config.mapping.digest
     (tmp_path / "mine" / "boiler_gateway.yaml").write_text("rules:\n  - topic: '{boiler}/state'\n")
     assert load(tmp_path, GOOD + mapping).mapping.digest != before
+
+
+def test_the_files_of_a_preset_begin_at_its_folder_and_those_of_a_rule_at_the_configuration(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    for folder in (tmp_path, tmp_path / "mine"):
+        (folder / "tags.csv").write_text("key,unit\na,bar\n")
+        (folder / "t.avsc").write_text('{"type": "record", "name": "R", "fields": [{"name": "a", "type": "int"}]}')
+    (tmp_path / "mine" / "press.yaml").write_text(
+        "rules:\n  - topic: '{press}/state'\n    format: {type: avro, schema_file: t.avsc}\n"
+        "    tags: {file: tags.csv, key: '{field}', unknown: filter}\n    expect_every: 5m\n"
+    )
+    of_rule = "tags: {file: tags.csv}, format: {type: avro, schema_file: t.avsc}"
+    mapping = f"mapping: {{preset_folder: mine, presets: [press], rules: [{{preset: press, base: x, {of_rule}}}]}}\n"
+    config = load(tmp_path, GOOD + mapping)
+    by_rule, by_preset = config.mapping.sections()
+    assert by_rule.tags and by_preset.tags
+    assert (by_rule.tags.file, by_preset.tags.file) == (tmp_path / "tags.csv", tmp_path / "mine" / "tags.csv")
+    assert (by_rule.tags.key, by_rule.tags.unknown) == ("{field}", "filter"), "the preset says the rest"
+    schemas = [getattr(section.format, "schema_file", None) for section in (by_rule, by_preset)]
+    assert schemas == [tmp_path / "t.avsc", tmp_path / "mine" / "t.avsc"]
+    assert [rule.tags.list.file for rule in config.rules() if rule.tags] == [by_rule.tags.file, by_preset.tags.file]
+    assert config.mapping.expects_signals
+    before = fingerprint(config)
+    (tmp_path / "mine" / "t.avsc").write_text('{"type": "record", "name": "Other", "fields": []}')
+    assert fingerprint(config) != before, "a reload sees it"
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 from connector.commands.clarify.times import at_zone, is_compact, read_time
 from connector.mapping.time.reader import AUTO, TimeReader
 from connector.mapping.time.times import TimeError, moment_of_text
-from connector.mapping.time.zones import zone_of
+from connector.mapping.time.zones import RepeatedHours, zone_of
 
 _EXCEL: Final = "excel"
 _SPACES: Final = str.maketrans("\N{NO-BREAK SPACE}\N{NARROW NO-BREAK SPACE}\N{THIN SPACE}", "   ")
@@ -39,7 +39,7 @@ class Times:
         self._zone = zone
         self._rules = None if zone is None else zone_of(zone.key)
         self._formats = formats
-        self._reader = TimeReader(formats, None, None, self._rules, "reject") if formats else None
+        self._reader = TimeReader(formats, None, None, self._rules, RepeatedHours("reject")) if formats else None
         self._certain: dict[bool, tuple[int, str]] = {}
         """Whether the day is first → (line, text) of the first time that says so for certain."""
         self.are_local = bool(formats) and formats != ("iso8601",)

@@ -19,7 +19,7 @@ from connector.formats.sparkplug.section import SparkplugFormatSection
 from connector.formats.text.sections import JsonFormatSection
 from connector.mapping.documents.decimals import read_by_schema
 from connector.mapping.documents.home_assistant import discovered
-from connector.mapping.documents.senml import resolve
+from connector.mapping.documents.senml import resolve, resolve_at
 from connector.mapping.rules.compiler.combine import after_combining, combiner_of
 from connector.mapping.rules.compiler.input_ids import input_of, integration_of
 from connector.mapping.rules.compiler.metadata import describes_of, metadata_of, publishing_of, tags_of
@@ -109,7 +109,7 @@ def compile_rule(
         single_items=section.format is not None and section.format.single_items,
         sparkplug=sparkplug,
         decode=_decoding(section, build),
-        prepare=None if section.prepare is None else _PREPARE[section.prepare],
+        prepare=_preparing(section),
         combine=None if combiner is None else combiner.combine,
         select=None if section.select is None else parse_path(section.select),
         iterate=tuple(map(parse_path, section.iterate)),
@@ -148,6 +148,16 @@ def _with_values_of_format(section: RuleSection) -> RuleSection:
         return section
     values = section.values or {name: ValueSection() for name in own}
     return section.model_copy(update={"values": values, "other_values": "filter"})
+
+
+def _preparing(section: RuleSection) -> Callable[[object, int], object] | None:
+    """Returns what prepares a document, before `select`: the whole document, but for a pack of SenML in a field."""
+    if section.prepare is None:
+        return None
+    select = None if section.select is None else parse_path(section.select)
+    if section.prepare == "senml" and select is not None and select.plain:
+        return resolve_at(select)
+    return _PREPARE[section.prepare]
 
 
 def _with_found(rule: Rule, values: CompiledValues) -> Rule:

@@ -10,7 +10,7 @@ from connector.mapping.rules.templates import INDEX, ITEM, ITEM_FIELD, Template
 from connector.mapping.time.align import Grid
 from connector.mapping.time.composed import ComposedTime, Part, Place, Step, Written, texts_of
 from connector.mapping.time.reader import TimeReader, time_reader
-from connector.mapping.time.zones import zone_of
+from connector.mapping.time.zones import RepeatedHours, zone_of
 
 _NO_LEVELS = RuleTemplates((), items=False)
 _ONLY_OF_VALUES = ("path", "field")
@@ -30,6 +30,7 @@ def time_source_of(section: TimeSection, templates: RuleTemplates = _NO_LEVELS) 
     if template is not None:
         said = f"time from {template.text!r}"
     where = section.field or section.header or template
+    repeated = RepeatedHours(section.repeated_hour)
     if not (template or section.plus or section.step or section.zone_in_record) and not (
         section.repeated_hour == "nearest" and where
     ):
@@ -37,12 +38,13 @@ def time_source_of(section: TimeSection, templates: RuleTemplates = _NO_LEVELS) 
             kind=FIELD_TIME if section.field else HEADER_TIME if section.header else section.take,
             path=path,
             header=section.header or "",
-            read=time_reader(section.format, section.unit, zone, section.epoch, section.repeated_hour),
+            read=time_reader(section.format, section.unit, zone, section.epoch, repeated),
             or_arrival=or_arrival,
             correct_above_us=above_us,
             said=said if where else "",
+            repeated=None if zone is None else repeated,
         )
-    reader = TimeReader(section.format, section.unit, section.epoch, zone, section.repeated_hour)
+    reader = TimeReader(section.format, section.unit, section.epoch, zone, repeated)
     if section.header is not None:
         template = _of_record("time.header", f"{{header.{section.header}}}", templates)
     zone_text = _of_record("time.zone", section.zone, templates) if section.zone_in_record else None
@@ -65,6 +67,7 @@ def time_source_of(section: TimeSection, templates: RuleTemplates = _NO_LEVELS) 
         further=tuple(further),
         is_key=template is not None and ITEM in template.variables,
         said=said,
+        repeated=None if section.zone is None else repeated,
     )
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from connector.mapping.time.reader import COUNTED, UNITS, in_unit, time_reader
 from connector.mapping.time.times import TimeError, parse_time
-from connector.mapping.time.zones import EPOCH, named_zone, zone_of
+from connector.mapping.time.zones import EPOCH, RepeatedHours, named_zone, zone_of
 from tests.property.fuzz import FUZZ
 
 MICROSECOND = timedelta(microseconds=1)
@@ -49,14 +49,14 @@ def test_local_times_are_read_back_with_folds(moment: datetime, zone: str) -> No
     first = us(naive.replace(tzinfo=ZoneInfo(zone)))
     second = us(naive.replace(tzinfo=ZoneInfo(zone), fold=1))
     assert parse_time(naive.isoformat(), zone_of(zone)) == first
-    reject = time_reader(zone=zone_of(zone), repeated="reject")
+    reject = time_reader(zone=zone_of(zone), repeated=RepeatedHours("reject"))
     if first == second:
         assert reject(naive.isoformat()) == us(moment)
         return
     with pytest.raises(TimeError, match="is there twice"):
         reject(naive.isoformat())
     assert us(moment) in (first, second)
-    assert zone_of(zone).to_utc(naive, "nearest", us(moment) + 60_000_000) == us(moment)
+    assert zone_of(zone).to_utc(naive, RepeatedHours("nearest"), us(moment) + 60_000_000) == us(moment)
     assert parse_time(naive.isoformat(), zone_of(f"{zone} {local.fold == 0}")) == us(moment), "clocks go back in autumn"
     name = local.tzname()
     if name and name.isalpha():

@@ -6,6 +6,7 @@ import pytest
 
 from connector.formats.format import PayloadError
 from connector.formats.text.xml_elements import XmlFormat
+from connector.mapping.signals.input_ids import Origin
 from connector.records import Reason
 from tests.unit.mapping.mappers import mapper, take
 
@@ -104,6 +105,42 @@ def test_an_empty_name_does_not_hide_the_names_that_follow() -> None:
     for _ in range(3):
         take(using, b"<p><v><Name></Name><x>1</x></v></p>")
     assert [sample[0] for sample in take(using, CHILDREN[0].encode()).samples] == ["t:p.v.a.x"]
+
+
+@pytest.mark.parametrize("one_first", [True, False])
+def test_an_element_without_a_name_that_is_alone_and_among_others_is_said(one_first: bool) -> None:
+    one, two = b"<p><s><t>1</t></s></p>", b"<p><s><t>2</t></s><s><t>3</t></s></p>"
+    using = mapper({"topic": "t", "format": "xml"})
+    for payload in (one, two) * 3 if one_first else (two, one) * 3:
+        take(using, payload)
+    (said,) = using.take_observations()
+    assert (said.kind, said.subject) == ("list_or_single", "t: p.s")
+    assert 'lists: ["s"]' in said.remedy
+    again = mapper({"topic": "t", "format": "xml"}, claims=dict(using.ids.claims()))
+    take(again, one)
+    assert again.take_observations() == []  # the run before has said it
+    later = mapper({"topic": "t", "format": "xml"}, claims={"t:p.s.t": Origin("mqtt", "t", "p.s.t")})
+    take(later, two)
+    assert [one.kind for one in later.take_observations()] == ["list_or_single"]
+    mended = mapper({"topic": "t", "format": {"type": "xml", "lists": ["s"]}})
+    found = [take(mended, payload).samples for payload in (one, two) * 2]
+    assert [[(sample[0], sample[2]) for sample in samples] for samples in found] == [
+        [("t:p.s.0.t", 1)],
+        [("t:p.s.0.t", 2), ("t:p.s.1.t", 3)],
+    ] * 2
+    assert mended.take_observations() == []
+
+
+def test_numbers_beside_what_they_are_a_part_of_are_no_lists() -> None:
+    using = mapper({"topic": "t"})
+    for payload in ({"total": 5, "0": {"total": 2}, "1": {"total": 3}}, {"t": 1}, {"u": [1, 2]}, {"u": [1, 2, 3]}):
+        take(using, payload)
+    assert [one.kind for one in using.take_observations()] == []
+
+
+def test_lists_hold_their_elements_at_every_level() -> None:
+    found = XmlFormat(lists=["t", "r"]).decode(b"<r><t>1</t></r>")
+    assert found == {"xml": {"r": [{"t": ["1"]}]}}
 
 
 def test_the_time_of_the_root_counts_for_all_elements() -> None:

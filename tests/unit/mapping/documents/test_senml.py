@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, cast
 
 import cbor2
@@ -206,6 +207,23 @@ def test_cbor_has_numbers_for_the_field_names() -> None:
     found = using.map("mqtt", Record("sensors/pack", cbor2.dumps(pack), ARRIVAL))
     at = 1_320_078_429_000_000
     assert (found.samples, found.rejects) == ([("dev:temp", at, 23.1), ("dev:open", at - 1_000_000, 0)], [])
+
+
+@pytest.mark.parametrize(
+    ("select", "around"),
+    [
+        ("d", lambda pack: {"id": "gw", "d": pack}),
+        ("a.b.1.d", lambda pack: {"a": {"b": [0, {"d": pack}]}}),
+        ("up.data", lambda pack: {"up.data": pack, "rssi": -80}),
+        ("d", lambda pack: pack),
+    ],
+)
+def test_a_pack_in_a_field_is_resolved_before_select_takes_it(select: str, around: Callable[[Any], Any]) -> None:
+    payload = around([{"bn": "dev:", "bt": 1_320_078_429, "n": "temp", "v": 23.1}, {"n": "hum", "t": -1, "v": 50}])
+    found = mapped(payload, mapper({**SENML, "select": select}))
+    at = 1_320_078_429_000_000
+    expected = [] if isinstance(payload, list) else [("dev:temp", at, 23.1), ("dev:hum", at - 1_000_000, 50)]
+    assert (found.samples, found.rejects) == (expected, [])
 
 
 @pytest.mark.parametrize("field", ["t", "bt", "v", "bv", "s", "bs"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from connector.mapping.tags.read import Notation, read_tags
@@ -123,6 +125,21 @@ def test_all_mistakes_are_named_together() -> None:
     with pytest.raises(TagListError) as raised:
         read_tags(b"key;skip\n" + b"a;maybe\n" * 30, "t.csv")
     assert (len(raised.value.lines), raised.value.lines[-1]) == (21, "10 more mistakes")
+
+
+def test_a_mistake_in_a_long_cell_is_said_in_short() -> None:
+    with pytest.raises(TagListError) as raised:
+        read_tags(f"key;scale\na;{'1' * 9_000},5\nb;1.5\n".encode(), "t.csv")
+    assert len(str(raised.value)) < 2_500
+
+
+def test_many_columns_are_read_in_time_that_grows_with_their_number() -> None:
+    def seconds(columns: int) -> float:
+        started = time.process_time()
+        read_tags(("key" + "".join(f";label:a{n}" for n in range(columns)) + "\n").encode(), "t.csv")
+        return time.process_time() - started
+
+    assert seconds(40_000) < 8 * seconds(10_000) + 0.1
 
 
 def test_remarks_are_not_read_and_that_is_said() -> None:

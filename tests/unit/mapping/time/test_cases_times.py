@@ -507,6 +507,7 @@ REFUSED = [
     ),
     ("{field: ts, zone: Europe/Oslo}", {"ts": "2026-03-29T02:30:00", "v": 1}, "does not exist in Europe/Oslo"),
     ("{field: ts, zone: Europe/Oslo, repeated_hour: reject}", {"ts": "2026-10-25T02:30:00", "v": 1}, "is there twice"),
+    ("{field: ts}", {"ts": "2026-10-25T02:30:00 Europe/Oslo", "v": 1}, "send UTC or an offset with the time"),
     ("{field: ts, zone: Europe/Oslo}", {"ts": "260115080000S", "v": 1}, "has no time as in 'Europe/Oslo S'"),
     ("{field: ts}", {"ts": "260501080000S", "v": 1}, "'S' says whether it is summer time, but not where; set zone"),
     ("{field: ts}", {"ts": "2026-05-01 14:00:00 CST", "v": 1}, "'CST' may stand for several zones; set zone"),
@@ -604,6 +605,27 @@ def test_a_time_that_is_not_taken_is_said(payload: dict[str, Any], kind: str | N
     samples = mapper.map("s", Record("t", json.dumps(payload).encode(), parse_time(ARRIVAL))).samples
     assert len(samples) == 1
     assert [one.kind for one in mapper.observations.take()] == ([] if kind is None else [kind])
+
+
+@pytest.mark.parametrize(
+    ("time", "at", "said"),
+    [
+        ("{field: ts, zone: Europe/Oslo}", "2026-10-25T02:30:00", "2026-10-25 02:30:00 in Europe/Oslo, which is there"),
+        ("{template: '{payload.ts}', zone: '{payload.z}'}", "2026-10-25 02:30", "2026-10-25 02:30:00 in Europe/Oslo"),
+        ("{field: ts, zone: Europe/Oslo}", "2026-10-25T03:00:00", None),
+        ("{field: ts, zone: Europe/Oslo}", "2026-10-25T02:30:00+02:00", None),
+        ("{field: ts, zone: Europe/Oslo, repeated_hour: nearest}", "2026-10-25T02:30:00", None),
+    ],
+)
+def test_that_the_first_of_two_hours_was_taken_is_said_once_a_rule(time: str, at: str, said: str | None) -> None:
+    mapper = mapper_of(f"[{{topic: '{{d}}', time: {time}}}]")
+    for _ in range(3):
+        for topic in ("one", "other"):
+            payload = json.dumps({"ts": at, "z": "Europe/Oslo", "v": 1}).encode()
+            assert len(mapper.map("s", Record(topic, payload, parse_time("2026-10-25T02:30:00Z"))).samples) == 1
+    found = [one for _ in range(2) for one in mapper.take_observations()]
+    assert [(one.kind, one.subject) for one in found] == ([] if said is None else [("repeated_hour", "{d}")])
+    assert said is None or (said in found[0].text and "nearest" in found[0].remedy)
 
 
 def test_fields_of_a_time_are_no_names_of_devices() -> None:

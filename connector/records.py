@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from typing import Final, Self, TypeAlias, final
@@ -222,21 +222,23 @@ class Rows:
         self.times: list[int] = []
         """The time of each row, in µs."""
         self.packed: list[bytes] = []
-        """The values of each row in the order of the inputs, as 64-bit floats in the byte order of the machine."""
+        """The values, row after row, in pieces of one or more rows; the values of a row are in the order of the inputs,
+        as 64-bit floats in the byte order of the machine."""
 
     def values(self) -> array[float]:
         """Returns all values, row after row; the values of a row are in the order of the inputs."""
         return array("d", b"".join(self.packed))
 
-    def one_by_one(self) -> list[tuple[int, Mapped]]:
-        """Returns (index in the chunk, outcome) for each record."""
-        found = []
-        for index, time_us, packed in zip(self.indexes, self.times, self.packed, strict=True):
-            values = array("d", packed)
-            samples: list[Sample] = [
-                (input_id, time_us, value) for input_id, value in zip(self.inputs, values, strict=True)
-            ]
-            found.append((index, Mapped(samples, [], self.filtered)))
+    def one_by_one(self, wanted: Callable[[int], bool] = lambda _: True) -> list[tuple[int, Mapped]]:
+        """Returns (index in the chunk, outcome) for each record for whose index `wanted` returns True."""
+        found, width, every = [], len(self.inputs), self.values()
+        for row, (index, time_us) in enumerate(zip(self.indexes, self.times, strict=True)):
+            if wanted(index):
+                values = every[row * width : (row + 1) * width]
+                samples: list[Sample] = [
+                    (input_id, time_us, value) for input_id, value in zip(self.inputs, values, strict=True)
+                ]
+                found.append((index, Mapped(samples, [], self.filtered)))
         return found
 
 

@@ -12,7 +12,8 @@ from struct import Struct
 from sys import float_info
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from connector.mapping.rules.values import Conversion
+from connector.mapping.rules.values import DECIMAL_TEXT, Conversion
+from connector.mapping.time.times import LEAST_EPOCH
 from connector.records import Rows
 
 if TYPE_CHECKING:
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 TIME: Final = ""
 _MAX: Final = float_info.max
+_NUMBERS: Final = (int, float)
+_TEXT_OR_NULL: Final = (str, type(None))
 
 Keys = tuple[str, ...]
 """The keys of an object, in their order; or the keys that lead to an object, from the outside in."""
@@ -63,8 +66,10 @@ class Flat:
         "inputs",
         "keys",
         "left_out",
+        "misses",
         "objects",
         "pack",
+        "pause",
         "plain",
         "plan",
         "rows",
@@ -112,8 +117,30 @@ class Flat:
         """Whether texts of such objects may tell several things apart."""
         self.plan: Plan | None = None
         """The plan that watches such objects; None until they are learned."""
+        self.misses = self.pause = 0
+        """Number of times that `rows_at_once` leaves such objects to the other way: after the last miss, and now."""
         self.rows: Rows | None = None
         """The rows to which the next object is added, during one chunk; None between chunks."""
+
+    def rest_is_plain(self, document: dict[str, object], payload: bytes) -> bool:
+        """Whether the parts of the object that give no samples also have the known shape."""
+        if tuple(document) != self.keys:
+            return False
+        for find, keys in self.inner:
+            inner = find(document)
+            if type(inner) is not dict or tuple(inner) != keys:
+                return False
+        if self.left_out and (payload.count(b"{") != self.objects or payload.rfind(b"[") >= 0):
+            return False  # an ignored field may be an object or a list
+        for find in self.texts:
+            text = find(document)
+            if text is not None and (type(text) is not str or DECIMAL_TEXT.fullmatch(text)):
+                return False
+        for find in self.guards:
+            number = find(document)
+            if type(number) in _NUMBERS and not number < LEAST_EPOCH:
+                return False
+        return all(type(find(document)) in _TEXT_OR_NULL for find in self.identifiers)
 
     @classmethod
     def of_lists(
@@ -137,6 +164,7 @@ class Flat:
         flat.texts, flat.identifiers, flat.guards = [], [], []
         flat.left_out = flat.filtered = filtered
         flat.plain, flat.watched, flat.plan, flat.rows = True, False, None, None
+        flat.misses = flat.pause = 0
         return flat
 
 

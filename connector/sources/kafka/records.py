@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import repeat
+
 from confluent_kafka import TIMESTAMP_CREATE_TIME, TIMESTAMP_NOT_AVAILABLE, KafkaError, Message
 
 from connector.brokers.kafka_headers import NO_NAME, Headers, read_headers
@@ -25,6 +27,24 @@ def to_records(topic: str, messages: list[Message], received_us: int, *, record_
     With `record_time`, the time of a record is the timestamp of its message. Without `record_time`, or if the message
     has no timestamp, the time is `received_us`.
     """
+    try:
+        headers = [_texts(found) if found else () for found in map(read_headers, messages)]
+    except SystemError:
+        return _one_by_one(topic, messages, received_us, record_time=record_time)
+    values, keys = map(Message.value, messages), map(Message.key, messages)
+    if not record_time:
+        return list(map(Record, repeat(topic), values, repeat(received_us), keys, headers))
+    kinds, times_ms = zip(*map(Message.timestamp, messages), strict=True)
+    if kinds.count(kinds[0]) < len(kinds) or kinds[0] == TIMESTAMP_NOT_AVAILABLE or _NO_TIME in times_ms:
+        return _one_by_one(topic, messages, received_us, record_time=True)
+    times_us = [time_ms * 1000 for time_ms in times_ms]
+    stamped = repeat(_CREATED if kinds[0] == TIMESTAMP_CREATE_TIME else _APPENDED)
+    columns = values, times_us, keys, headers, repeat(False), stamped, repeat(received_us)
+    return list(map(Record, repeat(topic), *columns))
+
+
+def _one_by_one(topic: str, messages: list[Message], received_us: int, *, record_time: bool) -> list[Record]:
+    """Returns the same of messages of which some have no timestamp, or headers that cannot be read."""
     records: list[Record] = []
     add = records.append
     for message in messages:

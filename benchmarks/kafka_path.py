@@ -183,7 +183,7 @@ def path(bootstrap: str, group: str, records: int) -> dict[str, float]:
                 n = len(chunk.records)
                 if pipeline.status.waiting()[0] >= _OPEN:
                     held = pipeline._under_way
-                    held._pending, held._progress = Pending(), Progress()
+                    held.lanes[""].pending, held._progress = Pending(), Progress()
         source.close(5)
         return meter.result()
 

@@ -168,7 +168,7 @@ class Progress:
             self._topics.clear()
             self._topics_length = 0
         known = len(self._topics)
-        topics = self._kept([record.topic for record in chunk.records])
+        topics = self._kept(chunk.topics())
         length = _length(topics)
         if len(self._topics) > known:
             self._topics_length += length

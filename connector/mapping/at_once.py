@@ -18,7 +18,7 @@ from connector.formats.text.json_payload import may_repeat_keys
 from connector.mapping.documents.shapes import Flat
 from connector.mapping.plans import Plan
 from connector.mapping.time.times import TimeBounds, TimeError
-from connector.records import Record
+from connector.records import AlikeRecords, Record
 
 NOT_PLAIN: Final = (orjson.JSONDecodeError, LookupError, TypeError, NotANumberError, TimeError)
 """The errors of a record that has another shape than the known one."""
@@ -30,9 +30,17 @@ _SEPARATOR: Final = b",%d," % _BETWEEN
 _LONGEST_PAUSE: Final = 64
 
 
+def topic_of(records: Sequence[Record], start: int, end: int) -> str | None:
+    """Returns the topic of these records; None if they have several topics, as far as a quick look shows."""
+    if type(records) is AlikeRecords:
+        return records.topic
+    topic = records[start].topic
+    return topic if topic == records[end - 1].topic == records[(start + end) // 2].topic else None
+
+
 def rows_at_once(
     plan: Plan, flat: Flat, records: Sequence[Record], bounds: TimeBounds, most_bytes: int
-) -> tuple[list[int], bytes] | None:
+) -> tuple[Sequence[int], bytes] | None:
     """Returns (the time of each record in µs, all values as in `Rows.packed`); None if a record needs the other way.
 
     `flat` is the plan's known shape, of objects. `most_bytes` is the bound of a payload.
@@ -55,11 +63,18 @@ def rows_at_once(
 
 def _rows(
     plan: Plan, flat: Flat, records: Sequence[Record], bounds: TimeBounds, most_bytes: int
-) -> tuple[list[int], bytes] | None:
-    payloads: list[bytes] = [record.payload for record in records]  # type: ignore[misc]
-    topic = records[0].topic
-    if [record for record in records if record.retained or record.problem or record.topic != topic]:
-        return None
+) -> tuple[Sequence[int], bytes] | None:
+    payloads: Sequence[bytes]
+    if type(records) is AlikeRecords:
+        payloads, arrived = records.payloads, records.times_us  # type: ignore[assignment]
+        received_us = records.received_us or min(arrived)
+    else:
+        topic = records[0].topic
+        if [record for record in records if record.retained or record.problem or record.topic != topic]:
+            return None
+        payloads = [record.payload for record in records]  # type: ignore[misc]
+        arrived = [record.time_us for record in records]
+        received_us = min([record.received_us or record.time_us for record in records])
     joined = b"[%b]" % _SEPARATOR.join(payloads)  # TypeError for a record without a payload
     if len(joined) > min(most_bytes, _MOST_BYTES):
         return None
@@ -75,10 +90,8 @@ def _rows(
         may_repeat_keys(payload, flat.all_keys) for payload in payloads
     ):
         return None
-    arrived = [record.time_us for record in records]
     times = arrived if flat.time is None else list(map(plan.read_time, map(flat.time, documents)))
-    newest = min([record.received_us or record.time_us for record in records]) + bounds.newest_after_arrival_us
-    if min(times) < bounds.oldest_us or max(times) > newest:
+    if min(times) < bounds.oldest_us or max(times) > received_us + bounds.newest_after_arrival_us:
         return None
     if plan.clock is not None and times is not arrived:
         plan.clock.note_all(arrived, times)

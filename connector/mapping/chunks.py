@@ -7,6 +7,7 @@ no row, so that the samples of an input stay in order.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import orjson
@@ -14,7 +15,7 @@ import structlog
 
 from connector.formats.format import SchemaUnavailableError
 from connector.formats.text.json_payload import may_repeat_keys
-from connector.mapping.at_once import NOT_PLAIN, rows_at_once
+from connector.mapping.at_once import NOT_PLAIN, rows_at_once, topic_of
 from connector.mapping.documents.decoded import NOT_DECODED
 from connector.mapping.documents.known_lists import variant_of
 from connector.mapping.documents.shapes import Flat
@@ -41,7 +42,7 @@ class ChunkMapper:
         self.schema_trouble: str | None = None
         """The reason why a schema was unavailable in the last chunk, which was not mapped to its end; else None."""
 
-    def map(self, source: str, records: list[Record]) -> tuple[int, list[Part]]:
+    def map(self, source: str, records: Sequence[Record]) -> tuple[int, list[Part]]:
         """(number of records that were mapped, their parts).
 
         Mapping stops before a record whose schema is unavailable now, or after a record with which the parts have more
@@ -57,6 +58,8 @@ class ChunkMapper:
                 taken, width = self._map_run(source, records, done, end, values, parts, opened)
                 done, values = done + taken, values + taken * width
                 if not taken:
+                    if type(records) is not list:
+                        records = list(records)
                     done, values = self._map_each(source, records, done, end, values, parts, opened)
         finally:
             for flat in opened:
@@ -64,12 +67,12 @@ class ChunkMapper:
         return done, parts
 
     def _map_run(
-        self, source: str, records: list[Record], start: int, end: int, values: int, parts: list[Part],
+        self, source: str, records: Sequence[Record], start: int, end: int, values: int, parts: list[Part],
         opened: list[Flat],
     ) -> tuple[int, int]:  # fmt: skip
         """Map records at once; returns (their number, the number of values of each), or (0, 0) if that cannot be."""
-        topic = records[start].topic
-        if end - start < self._fewest or not topic == records[end - 1].topic == records[(start + end) // 2].topic:
+        topic = topic_of(records, start, end) if end - start >= self._fewest else None
+        if topic is None:
             return 0, 0
         plan = self._mapper.row_plan(source, topic)
         flat = None if plan is None else plan.flat
@@ -86,7 +89,7 @@ class ChunkMapper:
         return len(some), flat.width
 
     def _map_each(  # noqa: C901, PLR0912, PLR0915 - the hot path: a function call would cost as much as its step
-        self, source: str, records: list[Record], start: int, end: int, values: int, parts: list[Part],
+        self, source: str, records: Sequence[Record], start: int, end: int, values: int, parts: list[Part],
         opened: list[Flat],
     ) -> tuple[int, int]:  # fmt: skip
         """Map records one by one; returns (the index of the first one that was not mapped, the new number of values).

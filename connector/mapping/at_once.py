@@ -17,7 +17,7 @@ import orjson
 from connector.formats.text.json_payload import may_repeat_keys
 from connector.mapping.documents.shapes import Flat
 from connector.mapping.plans import Plan
-from connector.mapping.time.times import TimeBounds, TimeError
+from connector.mapping.time.times import TimeBounds, TimeError, read_times
 from connector.records import AlikeRecords, Record
 
 NOT_PLAIN: Final = (orjson.JSONDecodeError, LookupError, TypeError, NotANumberError, TimeError)
@@ -90,7 +90,7 @@ def _rows(
         may_repeat_keys(payload, flat.all_keys) for payload in payloads
     ):
         return None
-    times = arrived if flat.time is None else list(map(plan.read_time, map(flat.time, documents)))
+    times = arrived if flat.time is None else read_times(plan.read_time, list(map(flat.time, documents)))
     if min(times) < bounds.oldest_us or max(times) > received_us + bounds.newest_after_arrival_us:
         return None
     if plan.clock is not None and times is not arrived:

@@ -75,13 +75,14 @@ class DeviceLag:
     def note_all(self, arrived_us: Sequence[int], newest_us: Sequence[int]) -> None:
         """Record messages, as `note` for each whose two times differ."""
         lags = list(map(sub, arrived_us, newest_us))
-        if 0 in lags or max(arrived_us) >= self.until or min(lags) < _LEAST_LAG_US or max(lags) > _MOST_LAG_US:
-            for arrived, newest in zip(arrived_us, newest_us, strict=True):
-                if arrived != newest:
-                    self.note(arrived, newest)
-        else:
-            self.least = min(self.least, *lags)
+        least, most = min(lags), max(lags)
+        if 0 < least <= most <= _MOST_LAG_US and max(arrived_us) < self.until:
+            self.least = min(self.least, least)
             self.count += len(lags)
+            return
+        for arrived, newest in zip(arrived_us, newest_us, strict=True):
+            if arrived != newest:
+                self.note(arrived, newest)
 
     @property
     def lag_us(self) -> int | None:

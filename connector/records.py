@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import re
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
-from typing import Final, Self, TypeAlias, final
+from itertools import repeat
+from typing import Final, Self, TypeAlias, final, overload
 
 import msgspec
 
@@ -49,6 +50,59 @@ class Record(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """The reason why the source could not make a proper record: the record becomes a dead letter. Empty otherwise."""
 
 
+@final
+class AlikeRecords(Sequence[Record]):
+    """Records of one topic that were received together, by column: a `Record` is made only where somebody asks for it.
+
+    No record is retained, and none has a problem.
+    """
+
+    __slots__ = ("headers", "keys", "payloads", "received_us", "time_kind", "times_us", "topic")
+
+    def __init__(
+        self,
+        topic: str,
+        payloads: Sequence[bytes | None],
+        times_us: Sequence[int],
+        keys: Sequence[bytes | None],
+        headers: Sequence[tuple[tuple[str, str], ...]],
+        time_kind: int,
+        received_us: int,
+    ) -> None:
+        """`time_kind` and `received_us` are those of every record, the other columns have one entry for each."""
+        self.topic = topic
+        self.payloads = payloads
+        self.times_us = times_us
+        self.keys = keys
+        self.headers = headers
+        self.time_kind = time_kind
+        self.received_us = received_us
+
+    def __len__(self) -> int:
+        return len(self.payloads)
+
+    @overload
+    def __getitem__(self, at: int) -> Record: ...
+    @overload
+    def __getitem__(self, at: slice) -> AlikeRecords: ...
+    def __getitem__(self, at: int | slice) -> Record | AlikeRecords:
+        found = self.payloads[at], self.times_us[at], self.keys[at], self.headers[at]
+        if isinstance(at, slice):
+            return AlikeRecords(self.topic, *found, self.time_kind, self.received_us)  # type: ignore[arg-type]
+        return Record(self.topic, *found, False, self.time_kind, self.received_us)  # type: ignore[arg-type]
+
+    def __iter__(self) -> Iterator[Record]:
+        columns = self.payloads, self.times_us, self.keys, self.headers
+        return map(
+            Record, repeat(self.topic), *columns, repeat(False), repeat(self.time_kind), repeat(self.received_us)
+        )
+
+    def __eq__(self, other: object) -> bool:
+        return list(self) == list(other) if isinstance(other, Sequence) else NotImplemented
+
+    __hash__ = None  # type: ignore[assignment]
+
+
 @dataclass(frozen=True, slots=True)
 class Chunk:
     """Consecutive records of one partition, from one poll: the unit of bookkeeping."""
@@ -57,9 +111,16 @@ class Chunk:
     partition: str
     positions: Sequence[int]
     """One position for each record, rising. Where the log has holes, the positions have holes, too."""
-    records: list[Record]
+    records: Sequence[Record]
     durable_us: int = 0
     """The time at which the records became durable, in µs; 0 if they were durable before they were received."""
+
+    def topics(self) -> list[str]:
+        """Returns the topic of each record."""
+        records = self.records
+        if isinstance(records, AlikeRecords):
+            return [records.topic] * len(records)
+        return [record.topic for record in records]
 
 
 Sample: TypeAlias = tuple[str, int, float]
@@ -222,21 +283,23 @@ class Rows:
         self.times: list[int] = []
         """The time of each row, in µs."""
         self.packed: list[bytes] = []
-        """The values of each row in the order of the inputs, as 64-bit floats in the byte order of the machine."""
+        """The values, row after row, in pieces of one or more rows; the values of a row are in the order of the inputs,
+        as 64-bit floats in the byte order of the machine."""
 
     def values(self) -> array[float]:
         """Returns all values, row after row; the values of a row are in the order of the inputs."""
         return array("d", b"".join(self.packed))
 
-    def one_by_one(self) -> list[tuple[int, Mapped]]:
-        """Returns (index in the chunk, outcome) for each record."""
-        found = []
-        for index, time_us, packed in zip(self.indexes, self.times, self.packed, strict=True):
-            values = array("d", packed)
-            samples: list[Sample] = [
-                (input_id, time_us, value) for input_id, value in zip(self.inputs, values, strict=True)
-            ]
-            found.append((index, Mapped(samples, [], self.filtered)))
+    def one_by_one(self, wanted: Callable[[int], bool] = lambda _: True) -> list[tuple[int, Mapped]]:
+        """Returns (index in the chunk, outcome) for each record for whose index `wanted` returns True."""
+        found, width, every = [], len(self.inputs), self.values()
+        for row, (index, time_us) in enumerate(zip(self.indexes, self.times, strict=True)):
+            if wanted(index):
+                values = every[row * width : (row + 1) * width]
+                samples: list[Sample] = [
+                    (input_id, time_us, value) for input_id, value in zip(self.inputs, values, strict=True)
+                ]
+                found.append((index, Mapped(samples, [], self.filtered)))
         return found
 
 

@@ -26,6 +26,7 @@ else filtered. Each value counts separately.
 from __future__ import annotations
 
 from array import array
+from bisect import bisect_left
 from collections import Counter, defaultdict, deque
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -45,6 +46,10 @@ _MAX_TOPICS_LENGTH = 16 * 1024 * 1024
 _FILTERED = int(Outcome.FILTERED)
 _BEST = tuple(next((best for best in OUTCOMES if bits & best), None) for bits in range(1 << len(OUTCOMES)))
 """Bits of the outcomes of a record's values → the outcome that the record counts with."""
+_ALSO_INSERTED = bytes(bits | int(Outcome.INSERTED) for bits in range(256))
+"""Bits of the outcomes of a record's values → the same with a value that was inserted."""
+_FEWEST = 16
+"""Rows from which on it pays to settle them at once."""
 
 
 class ProgressError(Exception):
@@ -163,7 +168,7 @@ class Progress:
             self._topics.clear()
             self._topics_length = 0
         known = len(self._topics)
-        topics = self._kept([record.topic for record in chunk.records])
+        topics = self._kept(chunk.topics())
         length = _length(topics)
         if len(self._topics) > known:
             self._topics_length += length
@@ -258,6 +263,21 @@ class Progress:
                 chunk.inserted += n
             else:
                 _add(chunk.not_inserted, (chunk.lines[index], outcome), n)
+
+    def insert_runs(self, tokens: array[int], width: int) -> array[int]:
+        """Settle rows as inserted, each with `width` values, where their records follow each other in a chunk.
+
+        `tokens` has the token of each row, rising. Returns the tokens of all other rows, which are to be settled.
+        """
+        rest, start = tokens[:0], 0
+        while len(tokens) - start >= _FEWEST and tokens[start + _FEWEST - 1] - tokens[start] < 2 * _FEWEST:
+            number, at = tokens[start] >> INDEX_BITS, tokens[start] & _INDEX
+            end = bisect_left(tokens, (number + 1) << INDEX_BITS, start)
+            chunk, run = self._chunks.get(number), tokens[start:end]
+            if chunk is None or not _insert_run(chunk, at, run, width):
+                rest += run
+            start = end
+        return rest + tokens[start:]
 
     def commits(self) -> list[Commit]:
         """Returns the commits that are possible now, and removes their chunks.
@@ -426,6 +446,24 @@ def _open_one(opened: _OpenChunk, index: int, result: Mapped) -> None:
         _add(opened.not_inserted, (topic, Outcome.FILTERED), filtered)
     if not waiting and not opened.outcomes[index]:
         raise ProgressError(f"a record of topic {topic!r} has no outcome")
+
+
+def _insert_run(chunk: _OpenChunk, at: int, run: array[int], width: int) -> bool:
+    """Settle `width` values as inserted, of each record of a run that begins with the record `at`; False if they differ.
+
+    All of these records must have the same number of open values.
+    """
+    n = len(run)
+    if at + n > len(chunk.open_values) or run != array("q", range(run[0], run[0] + n)):
+        return False
+    opened = chunk.open_values[at]
+    if opened < width or chunk.open_values[at : at + n] != array("I", [opened]) * n:
+        return False
+    chunk.open_values[at : at + n] = array("I", [opened - width]) * n
+    chunk.outcomes[at : at + n] = chunk.outcomes[at : at + n].translate(_ALSO_INSERTED)
+    chunk.open -= n * width
+    chunk.inserted += n * width
+    return True
 
 
 def _add(counts: dict[tuple[str, Outcome], int], key: tuple[str, Outcome], n: int) -> None:

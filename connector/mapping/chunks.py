@@ -7,7 +7,7 @@ no row, so that the samples of an input stay in order.
 
 from __future__ import annotations
 
-from struct import error as NotANumberError  # noqa: N812 - the name error says nothing
+from collections.abc import Sequence
 from typing import Final
 
 import orjson
@@ -15,18 +15,19 @@ import structlog
 
 from connector.formats.format import SchemaUnavailableError
 from connector.formats.text.json_payload import may_repeat_keys
+from connector.mapping.at_once import NOT_PLAIN, rows_at_once, topic_of
 from connector.mapping.documents.decoded import NOT_DECODED
 from connector.mapping.documents.known_lists import variant_of
 from connector.mapping.documents.shapes import Flat
 from connector.mapping.mapper import Mapper
 from connector.mapping.plans import Plan
-from connector.mapping.time.times import TimeError
 from connector.records import Mapped, Part, Reason, Record, Reject, Rows
-
-_NOT_PLAIN = (orjson.JSONDecodeError, LookupError, TypeError, NotANumberError, TimeError)
 
 _MAPPED_AT_ONCE: Final = 100_000
 """Values of a chunk after which mapping stops until they are taken in: a small record may have thousands of values."""
+
+_RUN: Final = 256
+"""The most records that are mapped at once: their documents stay in the caches of the processor."""
 
 _log = structlog.get_logger(__name__)
 
@@ -34,12 +35,14 @@ _log = structlog.get_logger(__name__)
 class ChunkMapper:
     """Maps chunks with a mapper. For one thread at a time."""
 
-    def __init__(self, mapper: Mapper) -> None:
+    def __init__(self, mapper: Mapper, fewest: int = 8) -> None:
+        """From `fewest` records of one topic on, they are mapped at once: for less, it does not pay."""
         self._mapper = mapper
+        self._fewest = fewest
         self.schema_trouble: str | None = None
         """The reason why a schema was unavailable in the last chunk, which was not mapped to its end; else None."""
 
-    def map(self, source: str, records: list[Record]) -> tuple[int, list[Part]]:
+    def map(self, source: str, records: Sequence[Record]) -> tuple[int, list[Part]]:
         """(number of records that were mapped, their parts).
 
         Mapping stops before a record whose schema is unavailable now, or after a record with which the parts have more
@@ -48,24 +51,60 @@ class ChunkMapper:
         self.schema_trouble = None
         parts: list[Part] = []
         opened: list[Flat] = []
+        done = values = 0
         try:
-            return self._map(source, records, parts, opened), parts
+            while done < len(records) and values <= _MAPPED_AT_ONCE and self.schema_trouble is None:
+                end = min(done + _RUN, len(records))
+                taken, width = self._map_run(source, records, done, end, values, parts, opened)
+                done, values = done + taken, values + taken * width
+                if not taken:
+                    if type(records) is not list:
+                        records = list(records)
+                    done, values = self._map_each(source, records, done, end, values, parts, opened)
         finally:
             for flat in opened:
                 flat.rows = None
+        return done, parts
 
-    def _map(  # noqa: C901, PLR0912, PLR0915 - the hot path: a function call would cost as much as its step
-        self, source: str, records: list[Record], parts: list[Part], opened: list[Flat]
-    ) -> int:
+    def _map_run(
+        self, source: str, records: Sequence[Record], start: int, end: int, values: int, parts: list[Part],
+        opened: list[Flat],
+    ) -> tuple[int, int]:  # fmt: skip
+        """Map records at once; returns (their number, the number of values of each), or (0, 0) if that cannot be."""
+        topic = topic_of(records, start, end) if end - start >= self._fewest else None
+        if topic is None:
+            return 0, 0
+        plan = self._mapper.row_plan(source, topic)
+        flat = None if plan is None else plan.flat
+        if plan is None or flat is None or not flat.keys or flat.watched:
+            return 0, 0
+        some = records[start : min(end, start + (_MAPPED_AT_ONCE - values) // flat.width + 1)]
+        found = rows_at_once(plan, flat, some, self._mapper.bounds, self._mapper.max_payload_bytes)
+        if found is None:
+            return 0, 0
+        rows = flat.rows or _open(flat, start, parts, opened)
+        rows.indexes.extend(range(start, start + len(some)))
+        rows.times.extend(found[0])
+        rows.packed.append(found[1])
+        return len(some), flat.width
+
+    def _map_each(  # noqa: C901, PLR0912, PLR0915 - the hot path: a function call would cost as much as its step
+        self, source: str, records: Sequence[Record], start: int, end: int, values: int, parts: list[Part],
+        opened: list[Flat],
+    ) -> tuple[int, int]:  # fmt: skip
+        """Map records one by one; returns (the index of the first one that was not mapped, the new number of values).
+
+        `values` is the number of values before.
+        """
         mapper = self._mapper
         loads, row_plan, most_bytes = orjson.loads, mapper.row_plan, mapper.max_payload_bytes
         oldest_us, newest_after_us = mapper.bounds.oldest_us, mapper.bounds.newest_after_arrival_us
         last_topic: str | None = None
         plan: Plan | None = None
-        values = 0
-        for index, record in enumerate(records):
+        for index in range(start, end):
+            record = records[index]
             if values > _MAPPED_AT_ONCE:
-                return index
+                return index, values
             if record.topic != last_topic:
                 last_topic = record.topic
                 plan = row_plan(source, last_topic)
@@ -82,7 +121,7 @@ class ChunkMapper:
                     packed = flat.pack(*flat.values(document))
                     if flat.time is not None:
                         time_us = plan.read_time(flat.time(document))  # type: ignore[union-attr]
-                except _NOT_PLAIN:  # the mapper maps the record, and reports its errors
+                except NOT_PLAIN:  # the mapper maps the record, and reports its errors
                     pass
                 else:
                     if (
@@ -96,11 +135,7 @@ class ChunkMapper:
                         )
                         and (flat.rest is None or flat.rest(document, payload))  # type: ignore[arg-type]
                     ):
-                        rows = flat.rows
-                        if rows is None:
-                            rows = flat.rows = Rows(flat.inputs, flat.filtered)
-                            opened.append(flat)
-                            parts.append((index, rows))
+                        rows = flat.rows or _open(flat, index, parts, opened)
                         rows.indexes.append(index)
                         rows.times.append(time_us)
                         rows.packed.append(packed)
@@ -123,14 +158,22 @@ class ChunkMapper:
                     mapped = mapper.map(source, record, document)
                 except SchemaUnavailableError as error:
                     self.schema_trouble = str(error)
-                    return index
+                    return index, values
                 except Exception as error:  # noqa: BLE001 - a poison record must not stop the records after it
                     _log.exception("mapping_failed", source=source)
                     message = f"a bug in the mapping: {error!r}; please report the bug"
                     mapped = Mapped(rejects=[Reject(Reason.MAPPING_FAILED, message)])
                 parts.append((index, mapped))
                 values += len(mapped.samples) + len(mapped.rejects)
-        return len(records)
+        return end, values
+
+
+def _open(flat: Flat, index: int, parts: list[Part], opened: list[Flat]) -> Rows:
+    """Returns new rows for objects of this shape; the record at `index` is the first one."""
+    rows = flat.rows = Rows(flat.inputs, flat.filtered)
+    opened.append(flat)
+    parts.append((index, rows))
+    return rows
 
 
 def _other(plan: Plan, flat: Flat, document: object) -> Flat | None:

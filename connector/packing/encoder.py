@@ -7,7 +7,7 @@ of a text can be computed without making the text.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
@@ -29,15 +29,15 @@ def time_texts(times: Iterable[int]) -> list[str]:
     """The RFC 3339 text of each time, in µs since the epoch; fast if times of one second follow each other."""
     found: list[str] = []
     add = found.append
-    last: int | None = None
+    begin_us: int | None = None
     whole = ""
     for time_us in times:
-        millis, micros = divmod(time_us, 1000)
-        second, millis = divmod(millis, 1000)
-        if second != last:
-            last = second
+        if begin_us is None or not 0 <= (rest := time_us - begin_us) < 1_000_000:
+            second, rest = divmod(time_us, 1_000_000)
+            begin_us = time_us - rest
             whole = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S").rjust(19, "0")
-        add(f"{whole}.{_THREE[millis]}{_MICROS[micros]}" if micros else whole + _MILLIS[millis])
+        micros = rest % 1000
+        add(f"{whole}.{_THREE[rest // 1000]}{_MICROS[micros]}" if micros else whole + _MILLIS[rest // 1000])
     return found
 
 
@@ -47,12 +47,12 @@ def time_bytes(times: Iterable[int]) -> int:
     return sum([micros[rest] if (rest := time_us % 1000) else millis[time_us // 1000 % 1000] for time_us in times])
 
 
-def encode_values(values: array[float]) -> bytes:
-    """Values as JSON, separated by commas: `1,2.5,3`."""
-    encoded = orjson.dumps(values.tolist()).replace(b".0,", b",")
+def encode_values(values: Sequence[float]) -> bytes:
+    """Values, in a list or a tuple, as JSON, separated by commas: `1,2.5,3`."""
+    encoded = orjson.dumps(values).replace(b".0,", b",")
     return encoded[1:-3] if encoded.endswith(b".0]") else encoded[1:-1]
 
 
 def value_bytes(values: array[float]) -> int:
     """The total length of these values as JSON, without commas."""
-    return len(encode_values(values)) - len(values) + 1 if values else 0
+    return len(encode_values(values.tolist())) - len(values) + 1 if values else 0

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain, pairwise
-from operator import lt
+from operator import itemgetter, lt
 from typing import Final, NamedTuple
 
 from connector.packing.encoder import encode_values, time_texts
@@ -84,8 +84,6 @@ class Frame:
     series: int
     samples: int
     """Cells that are not null."""
-    inserted: Counter[int]
-    """Token → how many values of its record the frame carries."""
     superseded: Counter[int]
     """Token → how many values of its record were replaced by a later value of the same input and time."""
 
@@ -99,6 +97,15 @@ class Frame:
         """The share of cells with a value, 0 to 1."""
         cells = self.rows * self.series
         return self.samples / cells if cells else 0.0
+
+    @cached_property
+    def inserted(self) -> Counter[int]:
+        """Token → how many values of its record the frame carries."""
+        found = values_of_rows((len(block.inputs), block.tokens) for block in self.blocks)
+        if not self.superseded:
+            return found
+        found.subtract(self.superseded)
+        return +found
 
     @cached_property
     def columns(self) -> Mapping[str, Column]:
@@ -138,71 +145,77 @@ def build_frame(columns: Mapping[str, Column]) -> Frame:
 
 def encode_frame(blocks: Sequence[RowBlock]) -> Frame:
     """Encode row blocks as one frame. An input may be in one block only."""
-    times = sorted({time_us for same in _by_times(blocks) for time_us in same})
-    index = {time_us: row for row, time_us in enumerate(times)}
-    parts = [b'{"times":["', '","'.join(time_texts(times)).encode(), b'"],"series":{']
-    superseded: Counter[int] = Counter()
-    samples = series = 0
-    tokens_of: defaultdict[int, list[array[int]]] = defaultdict(list)
     places: dict[bytes, _RowPlaces] = {}
+    placed: list[_RowPlaces] = []
     for block in blocks:
-        width = len(block.inputs)
         key = block.times.tobytes()
         place = places.get(key)
         if place is None:
-            place = places[key] = _RowPlaces(block.times, index)
-        kept = place.kept
+            place = places[key] = _RowPlaces(block.times)
+        placed.append(place)
+    if len(places) == 1:
+        times = placed[0].times
+    else:
+        times = sorted(set(chain.from_iterable(place.times for place in places.values())))
+        index = {time_us: row for row, time_us in enumerate(times)}
+        for place in places.values():
+            place.leave_room(index)
+    parts = [b'{"times":["', '","'.join(time_texts(times)).encode(), b'"],"series":{']
+    superseded: Counter[int] = Counter()
+    samples = series = 0
+    for block, place in zip(blocks, placed, strict=True):
+        width = len(block.inputs)
         for i, input_id in enumerate(block.inputs):
             values = block.values if width == 1 else block.values[i::width]
-            if kept is not None:
-                values = array("d", [values[row] for row in kept])
             parts.append(b'%b"%b":[' % (b"," if series else b"", input_id.encode()))
             series += 1
             place.write(values, parts)
             parts.append(b"]")
-        samples += width * place.rows
-        tokens_of[width].append(block.tokens)
+        samples += width * len(place.times)
         for token in (block.tokens[row] for row in place.replaced):
             superseded[token] += width
     parts.append(b"}}")
-    inserted = _values_of(tokens_of)
-    if superseded:
-        inserted.subtract(superseded)
-        inserted = +inserted
-    return Frame(blocks, b"".join(parts), times, series, samples, inserted, superseded)
+    return Frame(blocks, b"".join(parts), times, series, samples, superseded)
 
 
 class _RowPlaces:
     """The places in the frame of row blocks that have the same times."""
 
-    def __init__(self, times: array[int], index: Mapping[int, int]) -> None:
-        self.kept: list[int] | None = None
-        """The rows of a block that are in the frame, in the order of the frame; None if all are, in this order."""
+    def __init__(self, times: array[int]) -> None:
+        self._pick: Callable[[list[float]], tuple[float, ...]] | None = None
+        """Returns the values of the rows that are in the frame, in the order of the frame; None if all are, in this
+        order."""
         self.replaced: Collection[int] = ()
         """The rows of a block that a later row with the same time replaced."""
-        self.rows = len(times)
-        if not in_order(times):
-            last = {time_us: row for row, time_us in enumerate(times)}  # the later arrival wins
-            self.kept = [last[time_us] for time_us in sorted(last)]
-            self.rows = len(self.kept)
-            if self.rows < len(times):
-                self.replaced = set(range(len(times))).difference(self.kept)
-            at = [index[time_us] for time_us in sorted(last)]
-        else:
-            at = [index[time_us] for time_us in times]
         self._cells: list[bytes] | None = None
         """The text of a series: runs of nulls at even places, room for values at odd places; None without nulls."""
-        if self.rows < len(index):
-            gaps = [at[0], *(after - before - 1 for before, after in pairwise(at)), len(index) - 1 - at[-1]]
-            runs = {gap: b"," + b"null," * gap for gap in set(gaps)}
-            self._cells = [b""] * (2 * self.rows + 1)
-            self._cells[::2] = [runs[gap] for gap in gaps]
-            self._cells[0] = b"null," * gaps[0]
-            self._cells[-1] = b",null" * gaps[-1]
+        if in_order(times):
+            self.times = times.tolist()
+            """Those in the frame, rising."""
+            return
+        last = {time_us: row for row, time_us in enumerate(times)}  # the later arrival wins
+        self.times = sorted(last)
+        kept = [last[time_us] for time_us in self.times]
+        self._pick = itemgetter(*kept) if len(kept) > 1 else lambda values: (values[kept[0]],)
+        if len(kept) < len(times):
+            self.replaced = set(range(len(times))).difference(kept)
+
+    def leave_room(self, index: Mapping[int, int]) -> None:
+        """Write nulls at the other times of the frame; `index` has the row of each time."""
+        if len(self.times) == len(index):
+            return
+        at = [index[time_us] for time_us in self.times]
+        gaps = [at[0], *(after - before - 1 for before, after in pairwise(at)), len(index) - 1 - at[-1]]
+        runs = {gap: b"," + b"null," * gap for gap in set(gaps)}
+        self._cells = [b""] * (2 * len(at) + 1)
+        self._cells[::2] = [runs[gap] for gap in gaps]
+        self._cells[0] = b"null," * gaps[0]
+        self._cells[-1] = b",null" * gaps[-1]
 
     def write(self, values: array[float], parts: list[bytes]) -> None:
-        """Append the cells of one series to `parts`; `values` has the values of the kept rows."""
-        encoded = encode_values(values)
+        """Append the cells of one series to `parts`; `values` has a value for each row of a block."""
+        every = values.tolist()
+        encoded = encode_values(every if self._pick is None else self._pick(every))
         if self._cells is None:
             parts.append(encoded)
         else:
@@ -215,16 +228,14 @@ def in_order(times: array[int]) -> bool:
     return all(map(lt, times, times[1:]))
 
 
-def _by_times(blocks: Sequence[RowBlock]) -> list[array[int]]:
-    """The distinct sequences of times of the blocks."""
-    return list({block.times.tobytes(): block.times for block in blocks}.values())
-
-
-def _values_of(tokens: Mapping[int, Sequence[array[int]]]) -> Counter[int]:
-    """Token → the number of its values. `tokens` has the tokens of all rows of one width, for each width."""
+def values_of_rows(rows: Iterable[tuple[int, array[int]]]) -> Counter[int]:
+    """Token → the number of its values; `rows` has (number of inputs, tokens) of row blocks."""
+    of_width: defaultdict[int, list[array[int]]] = defaultdict(list)
+    for width, tokens in rows:
+        of_width[width].append(tokens)
     found: Counter[int] = Counter()
-    for width, rows in tokens.items():
-        counts = Counter(chain.from_iterable(rows))
+    for width, some in of_width.items():
+        counts = Counter(chain.from_iterable(some))
         if width > 1:
             counts = Counter({token: n * width for token, n in counts.items()})
         found = found + counts if found else counts

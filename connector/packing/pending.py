@@ -266,7 +266,10 @@ class Pending:
     def _add_rows(self, token: int, rows: Rows) -> None:
         inputs = rows.inputs
         table = self._table_of.get(inputs[0])
-        tokens = [token + index for index in rows.indexes]
+        first, last = token + rows.indexes[0], token + rows.indexes[-1]
+        tokens: Sequence[int] = range(first, last + 1)
+        if len(tokens) > len(rows.indexes):  # other records stand between
+            tokens = [token + index for index in rows.indexes]
         values = rows.values()
         if table is not None and (table.names == inputs or table.width == len(inputs) == 1):
             table.extend(rows.times, tokens, values)

@@ -119,7 +119,7 @@ class _Size:
         whole = rows == group.rows
         times = group.tables[0].times if whole else group.tables[0].times[:rows]
         distinct = set(times)
-        new = distinct - self._times
+        new = distinct - self._times if self._times else distinct
         cells = len(distinct) * group.series
         total_rows, series = self.rows + len(new), self.series + group.series
         samples = self._samples + cells
@@ -136,7 +136,10 @@ class _Size:
                 fixed += value_bytes(values if whole else values[: rows * width])
         if _total(total_rows, series, samples, fixed) > self.max_bytes:
             return False
-        self._times |= new
+        if self._times:
+            self._times |= new
+        else:
+            self._times = new
         self.series, self._samples, self._fixed = series, samples, fixed
         return True
 

@@ -85,7 +85,7 @@ class ByIntegration:
                     integrations[index] = tuple(names)
         if not integrations:
             return None
-        return [self.line(record.topic, integrations.get(i, ())) for i, record in enumerate(chunk.records)]
+        return [self.line(topic, integrations.get(i, ())) for i, topic in enumerate(chunk.topics())]
 
     def line(self, topic: str, integrations: Sequence[str]) -> str:
         """Returns the line of a record in the ledger: its topic, and its integrations if one is not the default one."""

@@ -54,7 +54,7 @@ class SharedMapper:
         self.schema_trouble: dict[str, str] = {}
         """Source → text for people: the schema for which the intake waits, and why the schema is unavailable now."""
 
-    def map(self, source: str, records: list[Record]) -> tuple[int, list[Part]]:
+    def map(self, source: str, records: Sequence[Record]) -> tuple[int, list[Part]]:
         """Map records of a source; returns the number of mapped records, and their parts.
 
         The number is less than `len(records)` if the schema of the next record is unavailable now, or if the parts are

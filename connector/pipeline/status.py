@@ -200,7 +200,7 @@ class PipelineStatus:
     def inserted(self, frame: Frame, seconds: float, integration: str = "") -> None:
         """Note a frame that Clarify has stored; the insert took `seconds`."""
         size = len(frame.body)
-        self.inserted_samples[integration] += frame.inserted.total()
+        self.inserted_samples[integration] += frame.samples
         self.frames.append(
             SentFrame(self._clock(), frame.rows, frame.series, frame.samples, size, frame.density, seconds, integration)
         )

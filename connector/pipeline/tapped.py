@@ -97,14 +97,8 @@ def outcomes(parts: Sequence[Part], chosen: Sequence[int]) -> dict[int, list[Map
             if index in found:
                 found[index].append(part)
             continue
-        wanted = [at for at, place in enumerate(part.indexes) if place in found]
-        if wanted:
-            rows = Rows(part.inputs, part.filtered)
-            rows.indexes = [part.indexes[at] for at in wanted]
-            rows.times = [part.times[at] for at in wanted]
-            rows.packed = [part.packed[at] for at in wanted]
-            for place, mapped in rows.one_by_one():
-                found[place].append(mapped)
+        for place, mapped in part.one_by_one(found.__contains__):
+            found[place].append(mapped)
     return found
 
 

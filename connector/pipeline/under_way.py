@@ -20,7 +20,7 @@ from connector.delivery.load import PackingAccount
 from connector.ledger.account import Commit, Outcome
 from connector.ledger.progress import Progress, RecordLocation
 from connector.mapping.thinning.thinning import Thinner
-from connector.packing.frame import Frame, RowBlock, build_frame, without
+from connector.packing.frame import Frame, RowBlock, build_frame, values_of_rows, without
 from connector.packing.overwrites import Overwrite, overwrites
 from connector.packing.planner import Planner
 from connector.packing.rates import SampleRates
@@ -299,8 +299,13 @@ class UnderWay:
     def settle(self, frame: Frame, outcome: Outcome) -> None:
         """Settle the samples of a frame: superseded samples as superseded, and the other samples with `outcome`."""
         with self.changed:
-            self._progress.settle(frame.superseded, Outcome.SUPERSEDED)
-            self._progress.settle(frame.inserted, outcome)
+            if frame.superseded or outcome is not Outcome.INSERTED:
+                self._progress.settle(frame.superseded, Outcome.SUPERSEDED)
+                self._progress.settle(frame.inserted, outcome)
+            else:
+                rows = [(len(block.inputs), block.tokens) for block in frame.blocks]
+                rest = [(width, self._progress.insert_runs(tokens, width)) for width, tokens in rows]
+                self._progress.settle(values_of_rows(rest), outcome)
 
     def commits(self) -> list[Commit]:
         """Returns the commits of all partitions with newly settled records."""

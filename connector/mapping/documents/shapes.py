@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from connector.mapping.plans import Plan
 
 TIME: Final = ""
-_NUMBERS: Final = (int, float)
 _MAX: Final = float_info.max
+_NUMBERS: Final = (int, float)
+_TEXT_OR_NULL: Final = (str, type(None))
 
 Keys = tuple[str, ...]
 """The keys of an object, in their order; or the keys that lead to an object, from the outside in."""
@@ -61,7 +62,9 @@ class Flat:
         "filtered",
         "inputs",
         "keys",
+        "misses",
         "pack",
+        "pause",
         "plan",
         "rest",
         "rows",
@@ -97,6 +100,8 @@ class Flat:
         """Whether texts of such objects may tell several things apart."""
         self.plan: Plan | None = None
         """The plan that watches such objects; None until they are learned."""
+        self.misses = self.pause = 0
+        """Number of times that `rows_at_once` leaves such objects to the other way: after the last miss, and now."""
         self.rows: Rows | None = None
         """The rows to which the next object is added, during one chunk; None between chunks."""
 
@@ -121,6 +126,7 @@ class Flat:
         flat.time = time
         flat.filtered = filtered
         flat.rest, flat.watched, flat.plan, flat.rows = None, False, None, None
+        flat.misses = flat.pause = 0
         return flat
 
 

@@ -8,6 +8,8 @@ clock that is ahead is negative. The result depends only on the records, and not
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Sequence
+from operator import sub
 from typing import Final, NamedTuple
 
 from connector.mapping.time.times import YEAR_US
@@ -69,6 +71,18 @@ class DeviceLag:
         elif lag < self.least:
             self.least = lag
         self.count += 1
+
+    def note_all(self, arrived_us: Sequence[int], newest_us: Sequence[int]) -> None:
+        """Record messages, as `note` for each whose two times differ."""
+        lags = list(map(sub, arrived_us, newest_us))
+        least, most = min(lags), max(lags)
+        if 0 < least <= most <= _MOST_LAG_US and max(arrived_us) < self.until:
+            self.least = min(self.least, least)
+            self.count += len(lags)
+            return
+        for arrived, newest in zip(arrived_us, newest_us, strict=True):
+            if arrived != newest:
+                self.note(arrived, newest)
 
     @property
     def lag_us(self) -> int | None:

@@ -8,7 +8,7 @@ numbers apart. Clarify stores microseconds, so finer digits are cut off. A binar
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -90,6 +90,9 @@ _DATE: Final = re.compile(r"(\d{4}-\d\d-\d\d|\d{4}[./]\d\d?[./]\d\d?|\d\d?[./]\d
 _YEAR_2100_US: Final = 4_102_444_800_000_000
 LEAST_EPOCH: Final = 1_000_000_000
 """2001-09-09: without a setting, a smaller number is no epoch time."""
+_LEAST_MS: Final = 10**11
+_MOST_MS: Final = 10**14
+"""A whole number from the first one to below the second one counts as ms."""
 _FILETIME_EPOCH_US: Final = 11_644_473_600 * 1_000_000
 """From 1601-01-01 to 1970-01-01."""
 _TICKS_EPOCH_US: Final = 62_135_596_800 * 1_000_000
@@ -198,10 +201,19 @@ def parse_time(value: object, zone: Zone | None = None) -> int:
 
     `zone` is the zone of times without a zone; None is UTC. Of a time that is there twice, the first one counts.
     """
-    if type(value) is int and 10**11 <= value < 10**14:  # the most frequent notation: ms
+    if type(value) is int and _LEAST_MS <= value < _MOST_MS:  # the most frequent notation
         return value * 1_000
     moment = moment_of(value, zone)
     return moment if type(moment) is int else micros(moment, zone, None if zone is None else RepeatedHours())  # type: ignore[arg-type]
+
+
+def read_times(read: ReadTime, values: Sequence[object]) -> list[int]:
+    """Returns the same as `read` for each of the values, faster if all of them are ms. Raises `TimeError`."""
+    if read is parse_time and {*map(type, values)} == {int}:
+        numbers: Sequence[int] = values  # type: ignore[assignment]
+        if min(numbers) >= _LEAST_MS and max(numbers) < _MOST_MS:
+            return [number * 1_000 for number in numbers]
+    return list(map(read, values))
 
 
 def moment_of(value: object, zone: Zone | None) -> int | datetime:

@@ -55,7 +55,9 @@ class PartitionSorter:
         if not messages:
             return
         received_us = time.time_ns() // 1000
-        good = [message for message in messages if message.error() is None]
+        good = messages
+        if any(map(Message.error, messages)):
+            good = [message for message in messages if message.error() is None]
         for (topic, number), run in self._runs(good).items():
             self._give_out(str(topic), int(number or 0), run, received_us)
         if len(good) < len(messages):  # noted last, since a record says that an error before it is over
@@ -86,7 +88,7 @@ class PartitionSorter:
         if owned is None:  # the partition was revoked while the batch was gathered: its new owner reads the messages
             self.unowned += len(run)
             return
-        positions = [message.offset() or 0 for message in run]
+        positions = [offset or 0 for offset in map(Message.offset, run)]
         if owned.next_taken is not None and positions[0] < owned.next_taken:
             if not self._assignment.continues(owned, run[0]):
                 return

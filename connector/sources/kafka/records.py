@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from confluent_kafka import TIMESTAMP_CREATE_TIME, TIMESTAMP_NOT_AVAILABLE, KafkaError, Message
 
 from connector.brokers.kafka_headers import NO_NAME, Headers, read_headers
-from connector.records import Record, TimeKind
+from connector.records import AlikeRecords, Record, TimeKind
 from connector.sources.kafka.section import KafkaSection
 from connector.sources.kafka.settings import ANSWER_BYTES
 from connector.sources.partitions import partition_name
@@ -19,12 +21,31 @@ _CREATED = int(TimeKind.CREATED)
 _APPENDED = int(TimeKind.APPENDED)
 
 
-def to_records(topic: str, messages: list[Message], received_us: int, *, record_time: bool) -> list[Record]:
+def to_records(topic: str, messages: list[Message], received_us: int, *, record_time: bool) -> Sequence[Record]:
     """Returns the records of messages of one topic, which were read at `received_us` (µs since 1970).
 
     With `record_time`, the time of a record is the timestamp of its message. Without `record_time`, or if the message
     has no timestamp, the time is `received_us`.
     """
+    try:
+        found = list(map(Message.headers, messages))
+    except SystemError:
+        return _one_by_one(topic, messages, received_us, record_time=record_time)
+    none: list[tuple[tuple[str, str], ...]] = [()]
+    headers = [_texts(one) if one else () for one in found] if any(found) else none * len(messages)
+    values, keys = list(map(Message.value, messages)), list(map(Message.key, messages))
+    if not record_time:
+        return AlikeRecords(topic, values, [received_us] * len(messages), keys, headers, TimeKind.ARRIVAL, 0)
+    kinds, times_ms = zip(*map(Message.timestamp, messages), strict=True)
+    if kinds.count(kinds[0]) < len(kinds) or kinds[0] == TIMESTAMP_NOT_AVAILABLE or _NO_TIME in times_ms:
+        return _one_by_one(topic, messages, received_us, record_time=True)
+    times_us = [time_ms * 1000 for time_ms in times_ms]
+    kind = _CREATED if kinds[0] == TIMESTAMP_CREATE_TIME else _APPENDED
+    return AlikeRecords(topic, values, times_us, keys, headers, kind, received_us)
+
+
+def _one_by_one(topic: str, messages: list[Message], received_us: int, *, record_time: bool) -> list[Record]:
+    """Returns the same of messages of which some have no timestamp, or headers that cannot be read."""
     records: list[Record] = []
     add = records.append
     for message in messages:

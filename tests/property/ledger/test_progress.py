@@ -3,18 +3,19 @@ values are in bundles, and some partitions are given away meanwhile."""
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter
 from dataclasses import dataclass, field
 from itertools import takewhile
 
 import pytest
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from connector.ledger.account import Outcome, Tallies
 from connector.ledger.progress import Progress, ProgressError
-from connector.records import Chunk, Mapped, Reason, Record, Reject
+from connector.records import Chunk, Mapped, Reason, Record, Reject, Rows
 from tests.property.fuzz import FUZZ
 
 PARTITIONS = [("mqtt", "0"), ("mqtt", "1"), ("kafka", "0")]
@@ -301,3 +302,48 @@ def assert_account(tallies: Tallies, records: list[ModelRecord]) -> None:
 
 TestProgress = ProgressMachine.TestCase
 TestProgress.settings = settings(max_examples=max(50, FUZZ.max_examples // 3), stateful_step_count=30, deadline=None)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    sizes=st.lists(st.integers(1, 40), min_size=1, max_size=4),
+    width=st.integers(1, 3),
+    apart=st.sets(st.integers(0, 159), max_size=2),
+    before=st.sets(st.integers(0, 159), max_size=2),
+    forgotten=st.booleans(),
+    cuts=st.lists(st.integers(0, 160), max_size=2),
+)
+def test_rows_inserted_at_once_are_what_they_are_one_by_one(
+    sizes: list[int], width: int, apart: set[int], before: set[int], forgotten: bool, cuts: list[int]
+) -> None:
+    """Records in `apart` have more values than the rows, those in `before` have settled one value before."""
+    at_once, each = Progress(), Progress()
+    tokens: list[int] = []
+    for number, size in enumerate(sizes):
+        rows = Rows(tuple("abc"[:width]), 0)
+        rows.indexes = [index for index in range(size) if index + 40 * number not in apart]
+        rows.times, rows.packed = [0] * len(rows.indexes), [bytes(8 * width)] * len(rows.indexes)
+        more = [(i, Mapped([("x", 0, 1.0)] * (width + 1))) for i in range(size) if i not in rows.indexes]
+        chunk = Chunk("kafka", str(number % 2), range(size), [Record("t", b"", 0)] * size)
+        parts = [*([(rows.indexes[0], rows)] if rows.indexes else []), *more]
+        for progress in (at_once, each):
+            begun = progress.begin(chunk, parts)
+        tokens += range(begun, begun + size)
+    for place in before:
+        if place < len(tokens):
+            for progress in (at_once, each):
+                progress.settle({tokens[place]: 1}, Outcome.DEAD_LETTERED)
+            del tokens[place]
+    if forgotten:
+        for progress in (at_once, each):
+            progress.forget("kafka", ["1"])
+    for first, last in zip([0, *sorted(cuts)], [*sorted(cuts), len(tokens)], strict=True):
+        some = array("q", tokens[first:last])
+        at_once.settle(dict.fromkeys(at_once.insert_runs(some, width), width), Outcome.INSERTED)
+        each.settle(dict.fromkeys(some, width), Outcome.INSERTED)
+        assert at_once.commits() == each.commits()
+        assert (at_once.open_records, at_once.late_samples) == (each.open_records, each.late_samples)
+    whole = array("q", tokens)
+    if whole and not apart:
+        with pytest.raises(ProgressError):
+            at_once.settle(dict.fromkeys(at_once.insert_runs(whole, width), width), Outcome.INSERTED)

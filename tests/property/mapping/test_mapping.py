@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from typing import Any
 
+import msgspec
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -17,6 +18,7 @@ from connector.ledger.progress import Progress
 from connector.mapping.chunks import ChunkMapper
 from connector.mapping.mapper import Mapper
 from connector.mapping.rules.compiler.rule import compile_rule
+from connector.mapping.rules.rules import Rule
 from connector.mapping.rules.section import RuleSection
 from connector.packing.pending import Pending
 from connector.records import Chunk, Part, Reason, Record, Rows
@@ -199,7 +201,59 @@ def test_a_chunk_becomes_what_its_records_become(
         )
         for i, (topic, text) in enumerate(objects * 3)
     ]
-    mapper, chunks = Mapper(rules), ChunkMapper(Mapper(rules))
+    check_chunk(rules, records, in_order=not rule.get("shared_inputs"))
+
+
+ODD = ['{"a":1},{"a":2}', '[{"a":1}', '{"a":1}]', '{"a":1', ',"b":2}', '"', '{"a":1,"a":2}', '{"a":"7"}', '{"a":1e999}', ""]
+ODD += ['{"a":[1]}', '{"a":1,"b":2}', '{"a":null}', ' {"a":3}\n', '{"a":-0}', '{"a":"\ud800"}', "[" * 1023 + "]" * 1023]
+TIMES = st.integers(-2, 2).map(lambda ms: ARRIVAL // 1000 + ms)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    texts=st.lists(
+        st.one_of(
+            st.builds('{{"a":{},"b":"x:y","ts":{}}}'.format, st.integers(0, 9), TIMES),
+            st.builds('{{"a": {}.5, "ts": {}}}'.format, st.integers(0, 9), TIMES),
+            st.builds('{{"ts":"2026-05-01T00:00:0{}Z","a":{}}}'.format, st.integers(0, 9), st.booleans()),
+            st.sampled_from(ODD),
+        ),
+        min_size=1,
+        max_size=4,
+    ),
+    repeated=st.integers(4, 40),
+    places=st.lists(st.integers(0, 159), max_size=3),
+    odd=st.sampled_from(ODD),
+    rule=st.sampled_from([{}, {"time": "arrival"}, {"time": "ts"}, {"scale": 0.1}, {"other_values": "filter"}]),
+    odd_record=st.sampled_from([None, {"payload": None}, {"retained": True}, {"problem": "cut"}, {"topic": "u"}]),
+)
+@example(texts=['{"a":1}'], repeated=40, places=[5], odd='[{"a":1}', rule={}, odd_record=None)
+@example(texts=['{"a":1}'] * 4, repeated=9, places=[4, 6, 7], odd='{"a":1},{"a":2}', rule={}, odd_record=None)
+def test_a_long_chunk_of_one_topic_too(
+    texts: list[str],
+    repeated: int,
+    places: list[int],
+    odd: str,
+    rule: dict[str, Any],
+    odd_record: dict[str, Any] | None,
+) -> None:
+    """Many records of one topic are mapped at once; some odd ones among them change nothing for the others."""
+    rules = [compile_rule(RuleSection.model_validate({"topic": "#", **rule}))]
+    records = [
+        Record("t", text.encode("utf-8", "surrogatepass"), ARRIVAL + i, None, (), False, 1, ARRIVAL)
+        for i, text in enumerate(texts * repeated)
+    ]
+    for place in places:
+        found = records[place % len(records)]
+        changes = {"payload": odd.encode("utf-8", "surrogatepass")} if odd_record is None else odd_record
+        records[place % len(records)] = msgspec.structs.replace(found, **changes)
+    check_chunk(rules, records)
+
+
+def check_chunk(rules: list[Rule], records: list[Record], *, in_order: bool = True) -> None:
+    """The parts of a chunk are what its records become one by one; and the clocks of the devices are the same."""
+    mapper, together = Mapper(rules), Mapper(rules)
+    chunks = ChunkMapper(together, fewest=2)
     for _ in range(2):
         done, parts = chunks.map("mqtt", records)
         assert done == len(records)
@@ -216,9 +270,10 @@ def test_a_chunk_becomes_what_its_records_become(
         for index, mapped in each:
             for input_id in {sample[0] for sample in mapped.samples}:
                 seen.setdefault(input_id, []).append(index)
-        if not rule.get("shared_inputs"):
+        if in_order:
             assert all(indexes == sorted(indexes) for indexes in seen.values())
         check_books(parts, records)
+        assert together.clocks.worst(9) == mapper.clocks.worst(9)
 
 
 def check_books(parts: list[Part], records: list[Record]) -> None:

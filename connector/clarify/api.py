@@ -53,8 +53,9 @@ class Api:
     ) -> None:
         """`verify` is a CA file to trust instead of the usual authorities; `clock` counts seconds.
 
-        `told_trust` gets None after a changed CA file was read again, or what is wrong with the file. `transport` replaces the network. Raises CredentialsError for wrong credentials, and ArgumentError for other
-        wrong arguments.
+        `told_trust` gets None after a changed CA file was read again, or what is wrong with the file. `transport`
+        replaces the network. Raises CredentialsError for wrong credentials, and ArgumentError for other wrong
+        arguments.
         """
         if not isinstance(credentials, CurrentCredentials):
             credentials = CurrentCredentials.of(credentials)

@@ -236,10 +236,10 @@ def test_certificates_are_those_of_the_section_and_a_mended_file_is_read_again(t
 
 def test_a_changed_header_goes_with_the_next_request(receiver: OtlpReceiver, tmp_path: Path) -> None:
     file = tmp_path / "key"
+    file.write_text(SETTING)
     key = Secret.of(Referenced.of(SETTING, "observe.otlp.headers.api-key", file.read_text))
     section = OtlpSection.model_validate({"endpoint": receiver.endpoint, "headers": {"api-key": key}})
     sent = []
-    file.write_text(SETTING)
     collector = Collector(section)
     for text in (SETTING, WRONG, "a\nb"):
         file.write_text(text)

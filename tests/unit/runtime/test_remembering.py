@@ -106,6 +106,7 @@ def test_discarded_letters_are_told_without_a_red_readiness_and_stay_in_the_ledg
 
 
 def test_an_account_of_packing_is_written_when_it_has_changed(tmp_path: Path) -> None:
+    """Also while no frame is made."""
     (tmp_path / "credentials.json").write_text(json.dumps(credentials()))
     (tmp_path / "connector.yaml").write_text(CONFIG)
     connector = Connector(load_config(tmp_path / "connector.yaml"))
@@ -113,6 +114,8 @@ def test_an_account_of_packing_is_written_when_it_has_changed(tmp_path: Path) ->
     connector.state.add_note = lambda *note: written.append(note)  # type: ignore[method-assign]
     account = PackingAccount(1, 2, 3, 4, 0, 0.0, 5.0, 6.0, 7.0, 0.0)
     for inflow in (5.0, 5.0, 0.0, 0.0):
-        connector.remembering.packed(replace(account, inflow=inflow))
+        connector.pipeline.status.packing = lambda _, now=inflow: replace(account, inflow=now)  # type: ignore[method-assign, misc]
+        connector.pipeline._account_due = 0.0
+        connector.carrying.look()
     assert [json.loads(text)["inflow"] for _, _, text in written] == [5.0, 0.0]
     connector.close()

@@ -48,7 +48,8 @@ def test_the_token_of_the_configuration_is_sent_over_tls_and_sockets(tmp_path: P
         config.write_text(config.read_text(encoding="utf-8").replace("file:password", "file:another"), encoding="utf-8")
         with pytest.raises(NoPageError, match=r"observe\.token of the configuration is not the token"):
             RunningPages(config).json("/tap")
-        (tmp_path / "password").write_text("", encoding="utf-8")
+        for name in ("password", "another"):
+            (tmp_path / name).write_text("", encoding="utf-8")
     finally:
         server.close()
 

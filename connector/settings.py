@@ -110,7 +110,10 @@ class UnreadableError(Exception):
 class Referenced(str):
     """A text of the configuration with a `${…}` in it, as it was read at the start; `again` reads it again."""
 
-    __slots__ = ("_last", "_read", "_said", "_setting")
+    __slots__ = ("_last", "_read", "_said", "_setting", "written")
+
+    written: str
+    """The text in the file, with the `${…}`."""
 
     _last: str
     _read: Callable[[], str]
@@ -118,9 +121,10 @@ class Referenced(str):
     _setting: str
 
     @classmethod
-    def of(cls, text: str, setting: str, read: Callable[[], str]) -> Referenced:
+    def of(cls, text: str, setting: str, read: Callable[[], str], written: str = "") -> Referenced:
         """Returns the text of a setting; `read` reads it again, and raises `UnreadableError`."""
         made = cls(text)
+        made.written = written
         made._last, made._setting, made._read, made._said = text, setting, read, ""
         return made
 
@@ -160,6 +164,11 @@ class Secret(SecretStr):
         made = cls(text)
         made._text = text
         return made
+
+    @property
+    def reference(self) -> Referenced | None:
+        """The text with the `${…}`; None for a secret that stands in the configuration itself."""
+        return self._text if isinstance(self._text, Referenced) else None
 
     def get_secret_value(self) -> str:
         """Returns the secret as its files have it now."""
@@ -269,6 +278,26 @@ class TlsSection(Section):
         return [] if self.verify else ["tls.verify is false: anybody in between can read and change everything"]
 
 
+def same(before: object, after: object) -> bool:
+    """Whether two values of a configuration are the same for a part that uses the first one.
+
+    Such a part reads the file of a `${file:…}` again. So the content of the file is no difference; another file is one,
+    also with the same content.
+    """
+    one, other = (value.reference or value if isinstance(value, Secret) else value for value in (before, after))
+    if isinstance(one, Referenced) or isinstance(other, Referenced):
+        if not (isinstance(one, Referenced) and isinstance(other, Referenced)):
+            return False
+        return one.written == other.written and one.again() == other.again()
+    if isinstance(before, Section) and type(before) is type(after):
+        return same(dict(before), dict(after))
+    if isinstance(before, dict) and isinstance(after, dict):
+        return before.keys() == after.keys() and all(same(value, after[key]) for key, value in before.items())
+    if isinstance(before, list) and isinstance(after, list):
+        return len(before) == len(after) and all(map(same, before, after))
+    return before == after
+
+
 class CredentialsInUse:
     """The log-in and the certificates of a section, compared with those of the last look."""
 
@@ -298,6 +327,10 @@ def _digests(section: Section, at: str = "") -> Iterator[tuple[str, bytes]]:
     for name, value in section:
         if isinstance(value, Section):
             yield from _digests(value, f"{at}{name}.")
+        elif isinstance(value, dict):
+            for key, one in value.items():
+                if isinstance(one, Secret):
+                    yield f"{at}{name}.{key}", _digest(one.get_secret_value().encode())
         elif isinstance(value, Secret):
             yield f"{at}{name}", _digest(value.get_secret_value().encode())
         elif isinstance(value, Referenced):

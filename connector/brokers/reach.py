@@ -121,7 +121,7 @@ def own_files(tls: TlsSection) -> Look:
     """Look at the certificates that the section names; returns whether none has expired."""
     sound = True
     for name, path in (("tls.ca_file", tls.ca_file), ("tls.cert_file", tls.cert_file)):
-        ends = _ends(path, alone=name == "tls.ca_file") if path is not None else None
+        ends = certificate_ends(path, alone=name == "tls.ca_file") if path is not None else None
         if ends is not None:
             found = _expiry("certificate", f"{name} {path}", ends)
             sound = sound and found.level is not Level.WRONG
@@ -129,7 +129,7 @@ def own_files(tls: TlsSection) -> Look:
     return sound
 
 
-def _ends(path: Path, *, alone: bool) -> float | None:
+def certificate_ends(path: Path, *, alone: bool) -> float | None:
     """The time when the first certificate in a PEM file expires, in seconds since 1970; None if it cannot be read.
 
     With `alone`, also None if there are several: of many authorities, those that matter may be valid.

@@ -49,11 +49,13 @@ class Api:
         verify: str | os.PathLike[str] | None = None,
         clock: Callable[[], float] = time.monotonic,
         user_agent: str = "clarify-connector",
+        told_trust: Callable[[str | None], None] = lambda _: None,
     ) -> None:
         """`verify` is a CA file to trust instead of the usual authorities; `clock` counts seconds.
 
-        `transport` replaces the network. Raises CredentialsError for wrong credentials, and ArgumentError for other
-        wrong arguments.
+        `told_trust` gets None after a changed CA file was read again, or what is wrong with the file. `transport`
+        replaces the network. Raises CredentialsError for wrong credentials, and ArgumentError for other wrong
+        arguments.
         """
         if not isinstance(credentials, CurrentCredentials):
             credentials = CurrentCredentials.of(credentials)
@@ -67,6 +69,7 @@ class Api:
             clock=clock,
             transport=transport,
             verify=verify,
+            told=told_trust,
         )
         self._authorization = RenewedAuthorization(credentials, self._transport, timeouts, clock)
         self._headers = {

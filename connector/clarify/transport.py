@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 import ssl
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -112,32 +113,47 @@ class Transport:
         clock: Callable[[], float],
         transport: httpx.BaseTransport | None = None,
         verify: str | os.PathLike[str] | None = None,
+        told: Callable[[str | None], None] = lambda _: None,
     ) -> None:
         """`headers` go with every request; `verify` is a CA file to trust instead of the usual authorities.
 
         The environment names the proxy (HTTPS_PROXY, NO_PROXY), and without `verify` also the authorities
         (SSL_CERT_FILE, SSL_CERT_DIR, REQUESTS_CA_BUNDLE). Raises ArgumentError if one of these cannot be used.
+
+        A changed CA file is read again before the next request. Then `told` gets None, or what is wrong with the file:
+        in this case the authorities that were read before stay trusted.
         """
         self._answered = False
         """Whether a server has answered, so that neither the address nor TLS can be wrong."""
         self._seconds = timeouts.total
+        self._told = told
+        self._verify = verify
+        self._stamp = _stamp(verify)
+        self._renewing = threading.Lock()
+        self._former: Exchanges | None = None
+        """Those of the CA file before, which another thread may still use."""
         self.clock_offset: float | None = None
         """The seconds that the local clock is ahead of the server's clock; negative if the local clock is behind.
 
         The number comes from the Date of the last answer. None before the first answer.
         """
-        try:
-            self._exchanges = Exchanges(
-                headers={"Accept-Encoding": "gzip", **headers},
-                timeout=httpx.Timeout(
-                    connect=timeouts.connect, read=timeouts.read, write=timeouts.write, pool=timeouts.connect
-                ),
-                verify=True if verify is None else _trust(verify),
-                transport=transport,
-                clock=clock,
-            )
-        except SetUpError as error:
-            raise ArgumentError(str(error)) from error
+
+        def opened() -> Exchanges:
+            try:
+                return Exchanges(
+                    headers={"Accept-Encoding": "gzip", **headers},
+                    timeout=httpx.Timeout(
+                        connect=timeouts.connect, read=timeouts.read, write=timeouts.write, pool=timeouts.connect
+                    ),
+                    verify=True if verify is None else _trust(verify),
+                    transport=transport,
+                    clock=clock,
+                )
+            except SetUpError as error:
+                raise ArgumentError(str(error)) from error
+
+        self._open = opened
+        self._exchanges = opened()
 
     def post(
         self,
@@ -156,8 +172,10 @@ class Transport:
         Raises TooLarge if the answer is too long, and the request changes nothing. Raises Refused if a proxy refuses
         the way.
         """
+        self._renew()
+        exchanges = self._exchanges
         try:
-            received = self._exchanges.send("POST", url, seconds=self._seconds, limit=limit, body=body, headers=headers)
+            received = exchanges.send("POST", url, seconds=self._seconds, limit=limit, body=body, headers=headers)
         except NoAnswer as error:
             if error.refused is not None and 400 <= error.refused < 500 and error.refused not in _RETRYABLE:
                 raise Refused(_refusal(error, url), code=error.refused, method=method) from None
@@ -172,7 +190,7 @@ class Transport:
             wrong, unknown, code = str(error), stores, error.status
         else:
             self._answered = True
-            return self._answer(received, self._exchanges.proxy(url) if url.startswith("http:") else None)
+            return self._answer(received, exchanges.proxy(url) if url.startswith("http:") else None)
         raise Retryable(f"{wrong} {_ADVICE_RETRY}", code=code, method=method, outcome_unknown=unknown)
 
     def _answer(self, received: Received, proxy: str | None) -> Answer:
@@ -193,7 +211,26 @@ class Transport:
 
     def close(self) -> None:
         """Close the connections. A later request raises RuntimeError."""
-        self._exchanges.close()
+        for exchanges in filter(None, (self._former, self._exchanges)):
+            exchanges.close()
+
+    def _renew(self) -> None:
+        """Trust the authorities of a changed CA file from now on."""
+        if self._verify is None or (stamp := _stamp(self._verify)) == self._stamp:
+            return
+        with self._renewing:
+            if stamp == self._stamp:
+                return
+            self._stamp = stamp
+            try:
+                renewed = self._open()
+            except ArgumentError as error:  # the file may be in the middle of a change
+                self._told(str(error))
+                return
+            if self._former is not None:
+                self._former.close()
+            self._former, self._exchanges = self._exchanges, renewed
+        self._told(None)
 
 
 def _refusal(error: NoAnswer, url: str) -> str:
@@ -234,6 +271,15 @@ def _describe(error: NoAnswer, url: str, *, answered: bool) -> str:
     elif issubclass(error.kind, ended) and url.startswith("http:") and not answered and error.proxy is None:
         hint = ": if the server speaks TLS, apiUrl must begin with https://"
     return f"The connection failed ({error}){hint}."
+
+
+def _stamp(ca_file: str | os.PathLike[str] | None) -> tuple[int, ...]:
+    """What is equal for two states of a file only if it has not changed; empty without a file."""
+    try:
+        found = os.stat(os.path.expanduser(ca_file)) if ca_file is not None else None  # noqa: PTH111, PTH116 - as in _trust
+    except OSError:
+        return ()
+    return () if found is None else (found.st_mtime_ns, found.st_ino, found.st_size)
 
 
 def _trust(ca_file: str | os.PathLike[str]) -> ssl.SSLContext:

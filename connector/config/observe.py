@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
-from pydantic import AfterValidator, Field, SecretStr, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from connector.config.address import DEFAULT_LISTEN, LISTEN, UNIX, Address, usable_address
 from connector.config.otlp import HEADER_TEXT, OtlpSection
@@ -17,7 +17,7 @@ LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["text", "json"]
 
 
-def _usable_token(token: SecretStr) -> SecretStr:
+def _usable_token(token: Secret) -> Secret:
     if not HEADER_TEXT.fullmatch(token.get_secret_value()):
         raise ValueError("a token has only printable ASCII characters; `openssl rand -hex 32` makes a token")
     return token
@@ -61,10 +61,10 @@ class ObserveSection(Section):
         "are always accepted. Requests with another name are refused. A Unix socket accepts any name.",
         examples=[["connector.plant.example"]],
     )
-    token: Annotated[SecretStr, AfterValidator(_usable_token)] | None = Field(
+    token: Annotated[Secret, AfterValidator(_usable_token)] | None = Field(
         default=None,
         description="Bearer token that every request for data must have. The status page asks a person for the token. "
-        "Use `${ENV}` or `${file:/run/secrets/…}`.",
+        "Use `${ENV}` or `${file:/run/secrets/…}`; a changed file takes effect within a second, without a restart.",
     )
     tls: PagesTlsSection | None = Field(default=None, description="Serve the pages over https with this certificate.")
     loss_warning: Seconds = Field(

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Annotated, Final, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, SecretStr, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
-from connector.settings import Seconds, Section, SettingsError, TlsSection, http_address
+from connector.settings import Seconds, Secret, Section, SettingsError, TlsSection, http_address
 
 Signal = Literal["metrics", "logs", "traces"]
 """What OpenTelemetry calls a signal: a kind of telemetry."""
@@ -28,7 +28,7 @@ def _endpoint(text: str) -> str:
     )
 
 
-def _header_value(value: SecretStr) -> SecretStr:
+def _header_value(value: Secret) -> Secret:
     if not HEADER_TEXT.fullmatch(value.get_secret_value()):
         raise ValueError("the value of a header has only printable ASCII characters")
     return value
@@ -46,7 +46,7 @@ class OtlpSection(Section):
     )
     protocol: Literal["http/protobuf"] = Field(default="http/protobuf", description="The form of OTLP.")
     headers: dict[
-        Annotated[str, Field(pattern=r"^[A-Za-z0-9_.\-]+$")], Annotated[SecretStr, AfterValidator(_header_value)]
+        Annotated[str, Field(pattern=r"^[A-Za-z0-9_.\-]+$")], Annotated[Secret, AfterValidator(_header_value)]
     ] = Field(
         default={},
         description="Headers of every request, such as a key. Use `${ENV}` or `${file:/run/secrets/…}`.",

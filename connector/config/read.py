@@ -301,7 +301,8 @@ class Expansion:
         if not values:
             return text
         self.filled.update(values, [text])
-        return Referenced.of(text, dotted(at), lambda: _REFERENCE.sub(self._again, str(node)))
+        written = str(node)
+        return Referenced.of(text, dotted(at), lambda: _REFERENCE.sub(self._again, written), written)
 
     def _again(self, found: re.Match[str]) -> str:
         if found[0] == "$$":

@@ -12,7 +12,6 @@ from __future__ import annotations
 import fcntl
 import os
 import threading
-import time
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,7 +27,6 @@ from connector.state.files import open_private
 
 _PATTERN: Final = "dead-letters-*.ndjson"
 _COUNT_FILE: Final = "discarded.json"
-_RECENT_SECONDS: Final = 600.0
 _PIECE: Final = 1024 * 1024
 
 _log = structlog.get_logger(__name__)
@@ -59,7 +57,6 @@ class FileLetters:
         self._max_files = max_files
         self._stop_when_full = when_full == "stop"
         self._lock = threading.Lock()
-        self._discarded_at: float | None = None
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._lock_file = _opened(folder / "lock", os.O_APPEND)
         self._lines: dict[Path, _Counted] = {}
@@ -92,14 +89,8 @@ class FileLetters:
         return Usage(kept, used, self._max_file_bytes * self._max_files, self._discarded())
 
     def problems(self) -> list[str]:
-        """A problem if letters were discarded in the last ten minutes."""
-        if self._discarded_at is None or time.monotonic() - self._discarded_at > _RECENT_SECONDS:
-            return []
-        text = (
-            f"the store has reached its bound ({self._max_files} files of {self._max_file_bytes} bytes): the oldest "
-            f"letters are being discarded, {self._discarded()} so far"
-        )
-        return [text]
+        """None: letters that were discarded hinder no others, and `usage` counts them."""
+        return []
 
     def close(self) -> None:
         """Close the lock file; after this call, `add` and `forget` raise `DeadLettersError`."""
@@ -197,7 +188,6 @@ class FileLetters:
         for path in gone:
             path.unlink(missing_ok=True)
             self._lines.pop(path, None)
-        self._discarded_at = time.monotonic()
         _log.error(
             "dead_letters_discarded",
             letters=letters,

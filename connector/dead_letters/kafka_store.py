@@ -37,6 +37,8 @@ _RETRY_SECONDS: Final = 5.0
 _MARGIN_SECONDS: Final = 5.0
 _BATCH: Final = 500
 _TOO_LARGE: Final = (KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_MSG_SIZE)
+_REFUSED: Final = (KafkaException, TypeError, ValueError)
+"""What confluent-kafka raises for settings and files that librdkafka cannot use."""
 _NO_TOPIC: Final = (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC)
 
 _log = structlog.get_logger(__name__)
@@ -57,12 +59,9 @@ class KafkaLetters:
         self._logger = _quiet_logger()
         try:
             self._producer: Producer | None = self._make_producer()
-        except (KafkaException, TypeError, ValueError) as error:
-            detail = error.args[0].str() if isinstance(error, KafkaException) else str(error)
-            for value in section.librdkafka.values():  # a setting with a mistyped name may hold a secret
-                if isinstance(value, str) and value:
-                    detail = detail.replace(f'"{value}"', '"…"')
-            raise SettingsError(f"dead_letters: librdkafka refuses the settings: {detail}") from None
+            """None after an error that it cannot go on after, and when the store is closed."""
+        except _REFUSED as error:
+            raise SettingsError(f"dead_letters: {self._refusal(error)}") from None
         self._looking = WatchedThread("dead-letters-kafka", "", self._look)
 
     @property
@@ -119,7 +118,10 @@ class KafkaLetters:
             "isolation.level": "read_committed",
             "enable.partition.eof": True,
         }
-        consumer = Consumer(settings, logger=self._logger)
+        try:
+            consumer = Consumer(settings, logger=self._logger)
+        except _REFUSED as error:
+            raise DeadLettersError(f"{self.address} cannot be read: {self._refusal(error)}") from None
         try:
             yield from self._read(consumer, told)
         except KafkaException as error:
@@ -130,6 +132,7 @@ class KafkaLetters:
     def forget(self, keys: Collection[str]) -> None:
         """Write the mark for each removed letter, and wait for all in-sync replicas. Raises `DeadLettersError`."""
         with self._lock:
+            self._renew()
             errors: list[KafkaError] = []
             for key in keys:
                 self._produce(errors, key=key.encode(), value=None)
@@ -153,16 +156,30 @@ class KafkaLetters:
         return Producer(settings, logger=self._logger)
 
     def _renew(self) -> None:
-        """Make another producer if a password or a certificate has changed. Nothing is under way: for the lock."""
-        if self._producer is None or not self._credentials.renewed():
+        """Make another producer if there is none, or if a password or a certificate has changed.
+
+        Nothing is under way: for the lock. Raises `DeadLettersError` if there is none, and none can be made.
+        """
+        if self._closing.is_set() or not (self._credentials.renewed() or self._producer is None):
             return
         try:
             self._producer = self._make_producer()
-        except (KafkaException, TypeError, ValueError) as error:  # this one goes on until the files fit together
-            detail = error.args[0].str() if isinstance(error, KafkaException) else str(error)
-            _log.error(
-                "credentials_not_reloaded", store=self.address, reason=detail, effect="the earlier ones are used"
+        except _REFUSED as error:
+            reason = self._refusal(error)
+            if self._producer is None:
+                self._trouble = f"{reason}; mend the files that dead_letters.tls names: they are read again"
+                raise DeadLettersError(f"{self.address}: {self._trouble}") from None
+            _log.error(  # the present one goes on until the files fit together
+                "credentials_not_reloaded", store=self.address, reason=reason, effect="the earlier ones are used"
             )
+
+    def _refusal(self, error: Exception) -> str:
+        """Why librdkafka makes no client, without secrets."""
+        detail = error.args[0].str() if isinstance(error, KafkaException) else str(error)
+        for value in self._section.librdkafka.values():  # a setting with a mistyped name may hold a secret
+            if isinstance(value, str) and value:
+                detail = detail.replace(f'"{value}"', '"…"')
+        return f"librdkafka refuses the settings: {detail}"
 
     def _deliver(self, letters: Sequence[DeadLetter]) -> list[tuple[DeadLetter, KafkaError]]:
         """Produce the letters; returns the letters that were not acknowledged, each with its error."""
@@ -234,7 +251,7 @@ class KafkaLetters:
     def _wait(self) -> None:
         """Wait until every message is delivered or has failed; librdkafka fails a message after the time-out.
 
-        Raises `DeadLettersError` if messages are left, or after a fatal error. Then the producer is replaced.
+        Raises `DeadLettersError` if messages are left, or after a fatal error. Then `_renew` makes another producer.
         """
         producer = self._producer
         assert producer is not None  # noqa: S101 - something was just produced
@@ -243,7 +260,7 @@ class KafkaLetters:
         if left or fatal:  # an idempotent producer may be unusable now
             producer.purge()
             self._served(producer.flush, 1.0)
-            self._producer, self._fatal = self._make_producer(), None
+            self._producer = self._fatal = None
         if fatal:  # nobody knows which messages arrived before the error
             raise DeadLettersError(f"{self.address}: {fatal}")
         if left:
@@ -316,24 +333,30 @@ class KafkaLetters:
         """Ask for the topic every few seconds, until it is found, a letter is written or the store is closed."""
         while not self._closing.is_set() and self._trouble is not None:
             moves()
-            if self._lock.acquire(timeout=1.0):
-                try:
-                    self._renew()
-                finally:
-                    self._lock.release()
-            producer = self._producer
-            if producer is None:
-                return
-            try:
-                found = producer.list_topics(self._section.topic, timeout=_QUERY_SECONDS)
-                error = found.topics[self._section.topic].error
-            except KafkaException as failure:
-                error = failure.args[0]
-            trouble = self._explained(error) if error is not None else None
+            trouble = self._found_trouble()
             if trouble is not None and trouble != self._trouble:
                 _log.error("dead_letters_unreachable", store=self.address, reason=trouble, effect="trying again")
             self._trouble = trouble
             self._closing.wait(_RETRY_SECONDS)
+
+    def _found_trouble(self) -> str | None:
+        """Why letters cannot be written, as the brokers say now; None if they can."""
+        if self._lock.acquire(timeout=1.0):
+            try:
+                self._renew()
+            except DeadLettersError:
+                return self._trouble
+            finally:
+                self._lock.release()
+        producer = self._producer
+        if producer is None:
+            return self._trouble
+        try:
+            found = producer.list_topics(self._section.topic, timeout=_QUERY_SECONDS)
+            error = found.topics[self._section.topic].error
+        except KafkaException as failure:
+            error = failure.args[0]
+        return None if error is None else self._explained(error)
 
     def _explained(self, error: KafkaError) -> str:
         if error.code() in _NO_TOPIC:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-import time
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from itertools import islice
@@ -47,7 +46,6 @@ _OVERHEAD: Final = 256
 """The approximate number of bytes of a row beside its body."""
 _DISCARD_SHARE: Final = 0.1
 _PAGE: Final = 200
-_RECENT_SECONDS: Final = 600.0
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(DeadLetter).decode
@@ -65,7 +63,6 @@ class SqliteLetters:
         self._lock = threading.Lock()
         self._max_bytes = max_bytes
         self._stop_when_full = when_full == "stop"
-        self._discarded_at: float | None = None
         try:
             self._connection = open_durable(path)
             try:
@@ -102,21 +99,18 @@ class SqliteLetters:
                     connection.execute("ROLLBACK")
 
     def usage(self) -> Usage:
-        """How full the file is, by the counts of the triggers."""
+        """How full the file is, by the counts of the triggers. Raises `DeadLettersError`."""
         with self._lock:
-            kept, used = self._connection.execute("SELECT letters, bytes FROM used").fetchone()
-            gone = self._connection.execute("SELECT total(letters) FROM discarded").fetchone()[0]
+            try:
+                kept, used = self._connection.execute("SELECT letters, bytes FROM used").fetchone()
+                gone = self._connection.execute("SELECT total(letters) FROM discarded").fetchone()[0]
+            except sqlite3.Error as error:
+                raise DeadLettersError(f"{self._path} cannot be read: {error}") from error
         return Usage(int(kept), int(used), self._max_bytes, int(gone))
 
     def problems(self) -> list[str]:
-        """A problem if letters were discarded in the last ten minutes."""
-        if self._discarded_at is None or time.monotonic() - self._discarded_at > _RECENT_SECONDS:
-            return []
-        text = (
-            f"the store has reached its bound ({self._max_bytes} bytes): the oldest letters are being discarded, "
-            f"{self.usage().discarded} so far"
-        )
-        return [text]
+        """None: letters that were discarded hinder no others, and `usage` counts them."""
+        return []
 
     def close(self) -> None:
         """Close the file."""
@@ -215,7 +209,6 @@ class SqliteLetters:
             "ON CONFLICT (reason) DO UPDATE SET letters = letters + excluded.letters",
             reasons.items(),
         )
-        self._discarded_at = time.monotonic()
         _log.error(
             "dead_letters_discarded",
             letters=letters,

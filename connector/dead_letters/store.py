@@ -48,10 +48,13 @@ class DeadLetterStore(Protocol):
         """
 
     def usage(self) -> Usage:
-        """How full the store is."""
+        """How full the store is. Raises `DeadLettersError`."""
 
     def problems(self) -> list[str]:
-        """Problems that a person should look at; empty without a problem."""
+        """Reasons why the store may not take letters now, for people; empty while the store takes letters.
+
+        Letters that were discarded are no such reason: `usage` counts them.
+        """
 
     def close(self) -> None:
         """Release everything. The letters of every `add` that returned are durable already."""

@@ -77,8 +77,7 @@ class Load:
     def __init__(self, max_frame_bytes: int, max_waiting_samples: int) -> None:
         self._forecast = Forecast(max_frame_bytes, max_waiting_samples)
         self._watch = RateWatch(self._rates_seen)
-        self.rates: SampleRates | None = None
-        """The rates of signals in the last complete window; None before the end of the first window."""
+        self._rates: SampleRates | None = None
         self._requests = self._samples = self._bytes = self._cells = 0
         self._now = 0.0
         self._too_much_since: float | None = None
@@ -104,6 +103,17 @@ class Load:
         self._watch.look(pending, now)
         if (outlook := self.outlook(pending.waiting, rate, now)) is not None:
             self._look(outlook, now)
+
+    def rates(self, pending: Pending, now: float) -> SampleRates | None:
+        """Returns the rates of signals in the last complete window; None before the end of the first window.
+
+        `pending` has the counters of the signals. A window ends while no frame is made, too: after a burst, the next
+        one has no signals.
+        """
+        if self._requests:
+            self._now = now
+            self._watch.look(pending, now)
+        return self._rates
 
     def outlook(self, waiting: int, rate: float, now: float) -> Outlook | None:
         """Returns the forecast for this number of waiting samples; None before the first frame."""
@@ -149,7 +159,7 @@ class Load:
             )
 
     def _rates_seen(self, rates: SampleRates) -> None:
-        self.rates = rates
+        self._rates = rates
         if not rates.over_average:
             return
         if self._rates_reported is not None and self._now - self._rates_reported < _REPORT_RATES_SECONDS:

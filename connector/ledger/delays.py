@@ -88,13 +88,13 @@ class Histogram:
         `now` is in seconds of any rising clock. The windows move on when this method is called.
         """
         with self._lock:
-            counts = self._counts[:]
-        earlier = self._earlier
-        if not earlier or now >= earlier[-1][0] + WINDOW_SECONDS:
-            earlier.append((now, counts if earlier else array("q", bytes(8 * len(counts)))))
-        if len(earlier) > 2:
-            earlier.popleft()
-        sums = list(accumulate(new - old for new, old in zip(counts, earlier[0][1], strict=True)))
+            counts, earlier = self._counts[:], self._earlier
+            if not earlier or now >= earlier[-1][0] + WINDOW_SECONDS:
+                earlier.append((now, counts if earlier else array("q", bytes(8 * len(counts)))))
+            if len(earlier) > 2:
+                earlier.popleft()
+            begin = earlier[0][1]
+        sums = list(accumulate(new - old for new, old in zip(counts, begin, strict=True)))
         return [_middle(bisect_left(sums, max(1.0, share * sums[-1]))) for share in shares] if sums[-1] else []
 
 

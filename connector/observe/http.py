@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import hmac
 import ipaddress
 import json
 import os
@@ -34,6 +33,7 @@ import structlog
 from connector.config.address import Address, is_localhost
 from connector.config.observe import ObserveSection, PagesTlsSection
 from connector.observe.posted import TOO_LARGE, read_body, refusal
+from connector.observe.token import PagesToken
 from connector.settings import SettingsError
 from connector.threads.watched import WatchedThread, moves
 
@@ -127,7 +127,8 @@ class ObserveServer:
         self._posted = dict(posted or {})
         self._keep = dict(keep or {})
         self._without_token = frozenset(without_token)
-        self._token = section.token and section.token.get_secret_value().encode()
+        self.token = PagesToken(section.token) if section.token else None
+        """What a visitor must send; None without a token."""
         self._hosts = None if address.path else {address.host, *(name.lower() for name in section.hosts)}
         self._certificate = _Certificate(section.tls) if section.tls else None
         self._made: dict[str, _Made] = {}
@@ -269,10 +270,8 @@ class ObserveServer:
         return await self._page(path) if path in self._pages else await self._asked_page(path, query)
 
     def _admits(self, path: str, authorization: bytes) -> bool:
-        """Whether a visitor with this header may have the page. The whole token is compared, in constant time."""
-        if not self._token or path in self._without_token:
-            return True
-        return hmac.compare_digest(authorization, b"Bearer " + self._token)
+        """Whether a visitor with this header may have the page."""
+        return self.token is None or path in self._without_token or self.token.admits(authorization)
 
     def _knows(self, host: str) -> bool:
         """Whether `host` is a name of this server.

@@ -20,6 +20,8 @@ from prometheus_client.registry import Collector
 
 from connector import __version__
 from connector.delivery.circuit import CircuitState
+from connector.ledger.account import Counts
+from connector.observe.certificates import remaining
 from connector.records import FILTERED_BECAUSE, Reason
 
 if TYPE_CHECKING:
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 PREFIX: Final = "clarify_connector_"
 """Prefix of all our metrics; the metrics of the process have Prometheus's own names (`process_cpu_seconds_total` …)."""
 _CIRCUIT_STATES: Final = {CircuitState.CLOSED: 0, CircuitState.HALF_OPEN: 1, CircuitState.OPEN: 2}
+_OUTCOMES: Final = ("inserted", "dead_lettered", "superseded", "filtered")
 _SHARES: Final = (0.5, 0.9, 0.99)
 _CLOCKS = 20
 """Number of devices whose clock offsets are exported; a fleet has too many devices for a page."""
@@ -71,14 +74,7 @@ class _Numbers(Collector):
     def collect(self) -> Iterator[Metric]:
         pipeline = self._connector.pipeline
         yield InfoMetricFamily(PREFIX.rstrip("_"), "The running version", {"version": __version__})
-        for unit, counts in (("messages", pipeline.status.messages), ("samples", pipeline.status.samples)):
-            yield CounterMetricFamily(f"{PREFIX}{unit}_received", f"{unit.capitalize()} received", counts.received)
-            settled = CounterMetricFamily(
-                f"{PREFIX}{unit}_settled", f"{unit.capitalize()} settled, by outcome", labels=["outcome"]
-            )
-            for outcome in ("inserted", "dead_lettered", "superseded", "filtered"):
-                settled.add_metric([outcome], getattr(counts, outcome))
-            yield settled
+        yield from self._settled()
         yield _by_reason(
             "dead_letters",
             "Messages and values that could not become samples, by reason",
@@ -118,6 +114,33 @@ class _Numbers(Collector):
         yield from self._delays()
         yield from self._freshness()
         yield from self._silence()
+        yield from self._certificates()
+
+    def _settled(self) -> Iterator[Metric]:
+        status = self._connector.pipeline.status
+        for unit, counts in (("messages", status.messages), ("samples", status.samples)):
+            yield CounterMetricFamily(f"{PREFIX}{unit}_received", f"{unit.capitalize()} received", counts.received)
+        messages = CounterMetricFamily(
+            f"{PREFIX}messages_settled", "Messages settled, by outcome", labels=["source", "outcome"]
+        )
+        samples = CounterMetricFamily(f"{PREFIX}samples_settled", "Samples settled, by outcome", labels=["outcome"])
+        for outcome in _OUTCOMES:
+            samples.add_metric([outcome], getattr(status.samples, outcome))
+        known = {source.name: Counts() for source in status.sources()} | status.settled
+        for source, of_source in known.items():
+            for outcome in _OUTCOMES:
+                messages.add_metric([source, outcome], getattr(of_source, outcome))
+        yield from (messages, samples)
+
+    def _certificates(self) -> Iterator[Metric]:
+        family = GaugeMetricFamily(
+            f"{PREFIX}certificate_expires_seconds",
+            "Seconds until the certificate in the file of a setting expires; below 0, it has expired",
+            labels=["setting"],
+        )
+        for setting, seconds in remaining(self._connector.config, time.time()):
+            family.add_metric([setting], seconds)
+        yield family
 
     def _delays(self) -> Iterator[Metric]:
         pipeline, now = self._connector.pipeline, time.monotonic()
@@ -240,6 +263,11 @@ class _Numbers(Collector):
                 "Samples of the integration that wait for a frame, and values in open windows",
                 lambda one: destinations[one].waiting,
             )
+        yield self._by_integration(
+            "last_insert_timestamp_seconds",
+            "Time of the last insert that Clarify has stored, in seconds since the epoch",
+            connector.pipeline.status.inserted_at.get,
+        )
         yield self._by_integration(
             "oldest_sample_seconds",
             "Age of the sample that has waited longest",

@@ -81,15 +81,15 @@ def serve_together(
     if config.observe.listen is None:
         return None
 
-    token = config.observe.token  # workers require the token, too: any user of the machine can reach their ports
-
     def ask_all(page: str, good: Collection[int] = (200, 503)) -> dict[int, str | None]:
         """Ask all workers at the same time, and return worker → answer; None for a worker that does not answer.
 
-        An answer with a status that is not in `good` counts as none.
+        An answer with a status that is not in `good` counts as none. Workers require the token, too: any user of the
+        machine can reach their ports.
         """
+        headers = bearer(server.token.newest() if server.token else None)
         with ThreadPoolExecutor(len(port_files)) as pool:
-            return dict(enumerate(pool.map(lambda file: _ask(file, page, bearer(token), good), port_files), 1))
+            return dict(enumerate(pool.map(lambda file: _ask(file, page, headers, good), port_files), 1))
 
     silent: dict[int, float] = {}
     """Worker → time (`time.monotonic`) of the first request without an answer since the worker's last answer."""

@@ -10,9 +10,13 @@ import json
 import resource
 from collections import Counter
 from collections.abc import Callable, Mapping
+from datetime import datetime
+from heapq import merge
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import urlencode
+
+import orjson
 
 from connector import ConnectorError
 from connector.observe.http import AskedPage, PostedPage, Said, json_page
@@ -135,7 +139,8 @@ def of_tap(tap: Tap) -> Callable[[str], Gathered]:
 
 
 def of_workers(ask_all: Callable[[str], Mapping[int, str | None]]) -> Callable[[str], Gathered]:
-    """Returns the function that gathers the messages of all workers; `ask_all` returns worker → its answer."""
+    """Returns the function that gathers the messages of all workers, the newest last; `ask_all` returns worker → its
+    answer."""
 
     def gather(topic: str) -> Gathered:
         Question(topic).takes_topic()
@@ -145,8 +150,7 @@ def of_workers(ask_all: Callable[[str], Mapping[int, str | None]]) -> Callable[[
         seen: Counter[str] = Counter()
         for answer in good:
             seen.update(answer["seen"])
-        share = _MOST_LINES // max(1, len(good))
-        lines = [line for answer in good for line in answer["lines"][-share:]]
+        lines = list(merge(*(answer["lines"] for answer in good), key=_received))[-_MOST_LINES:]
         missing = [worker for worker, text in texts.items() if not text or "lines" not in json.loads(text)]
         return Gathered(lines, sum(answer["too_large"] for answer in good), dict(seen), missing)
 
@@ -157,6 +161,11 @@ def _seconds_of_trials() -> float:
     """The seconds of a core that ended processes of this one have used."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
+
+
+def _received(line: str) -> datetime:
+    fields = orjson.loads(line)
+    return datetime.fromisoformat(fields.get("received") or fields["time"])
 
 
 def _shown(line: str) -> dict[str, Any]:

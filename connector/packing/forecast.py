@@ -21,6 +21,8 @@ from typing import Final
 
 _INFLOW_SECONDS: Final = 30.0
 """The inflow is a moving mean: samples that came in this time (seconds) ago count 1/e."""
+_LEAST_INFLOW: Final = 1e-3
+"""An inflow below this (samples a second) counts as none: a mean of what came long ago never becomes 0 by itself."""
 _LEAST_BYTES: Final = 6.5
 """Bytes of a sample in a dense frame: its digits, its comma and its part of the time of the row."""
 _FULL: Final = 0.9
@@ -116,5 +118,7 @@ class Forecast:
         elapsed = max(1.0, now - self._since)
         inflow = self._level * exp((self._at - now) / _INFLOW_SECONDS)
         inflow /= _INFLOW_SECONDS * (1 - exp(-elapsed / _INFLOW_SECONDS))
+        if inflow < _LEAST_INFLOW:
+            inflow = 0.0
         capacity = a_request * requests_per_second
         return Outlook(inflow, capacity, most * requests_per_second, waiting / max(capacity, 1e-9))

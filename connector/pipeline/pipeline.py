@@ -148,7 +148,7 @@ class Pipeline:
                 discoveries,
                 self._rate_share,
                 self._commit,
-                self._tell_packing_now_and_then,
+                self.tell_packing_now_and_then,
                 self._aborted,
                 clock,
                 tracer,
@@ -248,6 +248,13 @@ class Pipeline:
                 thread.join(timeout)
         self.intakes.close_all(timeout)
 
+    def tell_packing_now_and_then(self) -> None:
+        """Tell the packing accounts, at most every ten seconds: after each frame, and while no frame is made, too."""
+        now = self._clock()
+        if now >= self._account_due:
+            self._account_due = now + _ACCOUNT_SECONDS
+            self._tell_packing()
+
     def threads(self) -> list[WatchedThread]:
         """Returns the threads of the pipeline and of its sources."""
         return [*self._threads, *self.intakes.threads()]
@@ -285,12 +292,6 @@ class Pipeline:
 
     def _rate_share(self) -> float:
         return self._share([source.share() for source in list(self._sources.values())])
-
-    def _tell_packing_now_and_then(self) -> None:
-        now = self._clock()
-        if now >= self._account_due:
-            self._account_due = now + _ACCOUNT_SECONDS
-            self._tell_packing()
 
     def _tell_packing(self) -> None:
         with self._telling:

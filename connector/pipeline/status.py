@@ -130,10 +130,14 @@ class PipelineStatus:
         """Messages since the start, by outcome."""
         self.samples = Counts()
         """Samples since the start, by outcome."""
+        self.settled: dict[str, Counts] = {}
+        """Source → its settled messages since the start, by outcome."""
         self.filtered: Counter[str] = Counter()
         """Word of `FILTERED_BECAUSE` → number of messages, since the start, that became no sample for this reason."""
         self.inserted_samples: Counter[str] = Counter()
         """Integration → number of samples, since the start, that it has stored."""
+        self.inserted_at: dict[str, float] = {}
+        """Integration → the time of its last insert, in seconds since the epoch."""
         self.frames: deque[SentFrame] = deque(maxlen=_RECENT_FRAMES)
         """The newest frames, the newest last."""
 
@@ -201,13 +205,16 @@ class PipelineStatus:
         """Note a frame that Clarify has stored; the insert took `seconds`."""
         size = len(frame.body)
         self.inserted_samples[integration] += frame.samples
+        self.inserted_at[integration] = time.time()
         self.frames.append(
             SentFrame(self._clock(), frame.rows, frame.series, frame.samples, size, frame.density, seconds, integration)
         )
 
     def committed(self, commit: Commit) -> None:
         """Count the outcomes in a commit that a source has received."""
+        of_source = self.settled.setdefault(commit.source, Counts())
         for tally in commit.tallies.values():
+            _count(of_source, tally.messages)
             _count(self.messages, tally.messages)
             _count(self.samples, tally.samples)
 

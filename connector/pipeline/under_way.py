@@ -426,7 +426,9 @@ class UnderWay:
 
     def signal_rates(self, integration: str) -> SampleRates | None:
         """Sample rates of all signals in the last complete window; None before the first window ends."""
-        return self.lanes[integration].load.rates
+        with self.changed:
+            lane = self.lanes[integration]
+            return lane.load.rates(lane.pending, self._clock())
 
     @property
     def late_for_windows(self) -> int:

@@ -22,6 +22,7 @@ from connector.pipeline.status import PipelineStatus
 from connector.records import Record
 from connector.runtime.history import History
 from connector.runtime.silence import Silence
+from connector.settings import same
 from connector.sources.loss import readable_duration
 from connector.sources.section import SourceSection
 from connector.sources.source import Source
@@ -120,7 +121,7 @@ class Carrying:
         """Check these sources from now on; what is known of a source whose section did not change stays."""
         with self._lock:
             before = self._expected
-            stays = {one.name for one in sections if one.name in before and self._sections[one.name] == one}
+            stays = {one.name for one in sections if one.name in before and same(self._sections[one.name], one)}
             self._expected = {one.name: before[one.name] if one.name in stays else _Expected(one) for one in sections}
             self._sections = {section.name: section for section in sections}
             self._clock_warning = clock_warning

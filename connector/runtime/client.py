@@ -75,11 +75,12 @@ def _client(section: ClarifySection, credentials: Credentials) -> Api:
         current,
         timeout=Timeouts(read=section.timeout, write=section.timeout),
         verify=section.ca_file,
+        told_trust=lambda problem: _say(section.ca_file, problem),
         user_agent=f"clarify-connector/{__version__}",
     )
 
 
-def _say(file: Path, problem: str | None) -> None:
+def _say(file: Path | None, problem: str | None) -> None:
     if problem is None:
         _log.info("credentials_reloaded", file=str(file))
     else:
@@ -87,6 +88,6 @@ def _say(file: Path, problem: str | None) -> None:
             "credentials_not_reloaded",
             file=str(file),
             reason=problem,
-            effect="the credentials that were read before are used",
+            effect="what was read before is used",
             remedy="mend the file; it is read again before the next request",
         )

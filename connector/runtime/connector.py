@@ -6,13 +6,14 @@ import gc
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from typing import Final
 
 import structlog
 
 from connector.config.model import Config
+from connector.dead_letters.store import DeadLettersError
 from connector.dead_letters.writer import DeadLetterWriter
 from connector.delivery.pace import effective_share
 from connector.mapping.mapper import Mapper
@@ -37,7 +38,7 @@ from connector.runtime.assembly import (
 from connector.runtime.carrying import Carrying
 from connector.runtime.client import open_clients
 from connector.runtime.integrations import IntegrationParts
-from connector.runtime.ledger import read_freshness
+from connector.runtime.ledger import read_discarded, read_freshness
 from connector.runtime.loss_watch import LossWatch
 from connector.runtime.rebirths import Publish, RebirthRequester
 from connector.runtime.remembering import Remembering
@@ -122,7 +123,7 @@ class Connector:
             our_clock=lambda: self.client.clock_offset,
             clock_warning=config.mapping.clock_warning,
             silence=self.silence,
-            looked=lambda: self.remembering.kept_fresh(self.pipeline.delays.accounts()),
+            looked=lambda: None if make_source else self._looked(),
         )
         with ExitStack() as opened, ExitStack() as opened_sources:
             opened.callback(lock_state_dir(config.state_dir).close)
@@ -156,6 +157,7 @@ class Connector:
                 self._abort,
                 self.present,
                 lambda: self.client.clock_offset,
+                read_discarded(state_file),
             )
             self.sources_in_all = sources_in_all
             """The number of sources in the whole configuration; None: it is that of the sources here."""
@@ -273,6 +275,13 @@ class Connector:
         self.losses.start()
         self.tags.start()
         self.carrying.start(self.pipeline.status.sources(), self.mapper, self.pipeline.status)
+
+    def _looked(self) -> None:
+        """Every few seconds: note what the command `ledger` and the next start read."""
+        self.remembering.kept_fresh(self.pipeline.delays.accounts())
+        self.pipeline.tell_packing_now_and_then()
+        with suppress(DeadLettersError):  # `problems` says so at the next letter
+            self.remembering.discarded(self.dead_letters.usage().discarded)
 
     def stop(self, *, at_once: bool = False) -> bool:
         """Drain within `flush_timeout`, then close all parts; returns True if no message was left behind.

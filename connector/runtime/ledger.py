@@ -30,7 +30,7 @@ from connector.mapping.time.times import format_time
 from connector.pipeline.by_integration import LINE_MARK, ByIntegration
 from connector.records import of_integration
 from connector.runtime.assembly import mapper_with
-from connector.runtime.state_dir import FRESHNESS_NOTE, WORKER_FOLDERS, packing_note
+from connector.runtime.state_dir import DISCARDED_NOTE, FRESHNESS_NOTE, WORKER_FOLDERS, packing_note
 from connector.sources.loss import readable_duration
 from connector.state.state import OverwrittenInput, read_memory, read_note, read_overwritten
 from connector.terminal.text import shown
@@ -131,6 +131,8 @@ class Ledger:
     """Input ID → account of its values that later values of the same time replaced; for the newest inputs only."""
     freshness: dict[str, Freshness] = field(default_factory=dict)
     """Source with an objective for freshness → its account, some seconds old."""
+    discarded: int = 0
+    """Number of dead letters that were discarded, because their store was full."""
     known: set[str] = field(default_factory=set)
     """The names of all integrations, if there are several."""
 
@@ -189,6 +191,7 @@ class Ledger:
             "samples": asdict(total.samples),
             **({"integrations": {name: asdict(one) for name, one in self.integrations.items()}} if self.known else {}),
             "sources": {name: asdict(source) for name, source in self.sources.items()},
+            "dead_letters_discarded": self.discarded,
             "freshness": {name: {**asdict(one), "share": one.share} for name, one in self.freshness.items()},
             "packing": [
                 {
@@ -248,6 +251,7 @@ def _read(configs: Sequence[Config], all_members: bool, *, mapped: bool) -> Ledg
                 ledger.packing.extend(_packing(folder / "state.sqlite", integration))
             for name, found in read_overwritten(folder / "state.sqlite").items():
                 ledger.overwritten[name] = _joined(ledger.overwritten.get(name, found._replace(values=0)), found)
+            ledger.discarded += read_discarded(folder / "state.sqlite")
             for name, account in read_freshness(folder / "state.sqlite").items():
                 _add_freshness(ledger.freshness, name, account)
             for section in config.sources:
@@ -268,6 +272,12 @@ def read_freshness(state_file: Path) -> dict[str, Freshness]:
     """Returns source → its account of freshness in a state file; empty without any. Raises sqlite3.Error."""
     note = read_note(state_file, FRESHNESS_NOTE)
     return {} if note is None else {name: Freshness(**found) for name, found in json.loads(note.text).items()}
+
+
+def read_discarded(state_file: Path) -> int:
+    """Returns the number of dead letters that were ever discarded, as a state file has it. Raises sqlite3.Error."""
+    note = read_note(state_file, DISCARDED_NOTE)
+    return 0 if note is None else int(note.text)
 
 
 def _add_freshness(accounts: dict[str, Freshness], source: str, found: Freshness) -> None:
@@ -429,6 +439,10 @@ def as_table(ledger: Ledger) -> str:
     for name, account in sorted(ledger.integrations.items()):
         counts = ", ".join(f"{n} {key.replace('_', '-')}" for key, n in asdict(account.samples).items())
         lines.append(f"integration {shown(name)}: {account.messages.received} messages; samples: {counts}")
+    if ledger.discarded:
+        lines.append(
+            f"dead letters: {ledger.discarded:,} were discarded, because their store was full: their messages are lost"
+        )
     lines.extend(_freshness_line(name, one) for name, one in sorted(ledger.freshness.items()))
     most = sorted(ledger.overwritten.items(), key=lambda item: -item[1].values)
     for name, overwritten in most[:_SHOWN_INPUTS]:

@@ -31,6 +31,7 @@ from pydantic import BaseModel
 from connector import ConnectorError
 from connector.mapping.section import MappingSection
 from connector.runtime.assembly import ReadMapping, fingerprint, message_bytes, open_source
+from connector.settings import same
 from connector.sources.section import SourceSection
 from connector.sources.source import LeavingSource, Source, UnsureSource
 from connector.threads.watched import moves
@@ -126,13 +127,13 @@ def compare(before: Config, after: Config, known: tuple[object, ...] | None = No
             "the file, or undo this change to reload all the others"
         )
     old, new = ({section.name: section for section in config.sources} for config in (before, after))
-    changed = [section for name, section in new.items() if name in old and old[name] != section]
+    changed = [section for name, section in new.items() if name in old and not same(old[name], section)]
     return Changes(
         [section for name, section in new.items() if name not in old],
         [section for name, section in old.items() if name not in new],
         changed,
         len(new.keys() & old.keys()) - len(changed),
-        fingerprint(after) != (fingerprint(before) if known is None else known),
+        not same([*fingerprint(after)], [*(fingerprint(before) if known is None else known)]),
         settings,
     )
 
@@ -141,7 +142,7 @@ def _differences(before: object, after: object, at: str = "") -> Iterator[str]:
     """Yields the places at which two sections differ."""
     if isinstance(before, MappingSection) and isinstance(after, MappingSection):  # its rules are more than settings
         before, after = before.model_dump(mode="json"), after.model_dump(mode="json")
-    if before == after:
+    if same(before, after):
         return
     if (isinstance(before, BaseModel) and type(before) is type(after)) or (
         isinstance(before, Mapping) and isinstance(after, Mapping)

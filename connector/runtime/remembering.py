@@ -30,7 +30,7 @@ from connector.pipeline.discoveries import Overwritten
 from connector.pipeline.notices import Notices
 from connector.records import Part, SignalMetadata, of_integration
 from connector.runtime.rebirths import RebirthRequester
-from connector.runtime.state_dir import FRESHNESS_NOTE, SHARED_TOPICS_NOTE, packing_note
+from connector.runtime.state_dir import DISCARDED_NOTE, FRESHNESS_NOTE, SHARED_TOPICS_NOTE, packing_note
 from connector.state.state import State
 from connector.threads.failing import RepeatedFailure
 from connector.threads.watched import moves
@@ -74,11 +74,13 @@ class Remembering:
         abort: threading.Event,
         notices: Notices,
         our_clock: Callable[[], float | None],
+        discarded: int = 0,
     ) -> None:
         """`savers` has those of each integration. `new_signals` is None if every new signal is let in.
 
         `abort` ends the waiting for the disk. `our_clock` returns the seconds by which this machine's clock is ahead of
-        Clarify's clock, or None if that is unknown.
+        Clarify's clock, or None if that is unknown. `discarded` is the number of dead letters in the state file that
+        were ever discarded.
         """
         self._state = state
         self._savers = savers
@@ -96,6 +98,9 @@ class Remembering:
         self._renames_told = -math.inf
         self._fresh: Mapping[str, Freshness] = {}
         """The accounts of freshness in the state file."""
+        self._packed: dict[str, PackingAccount] = {}
+        """Integration → the packing account in the state file."""
+        self._discarded = self._discarded_before = self._discarded_noted = discarded
         self._overwritten: defaultdict[str, Overwritten] = defaultdict(lambda: Overwritten("", 0))
 
     # -- written before the method returns --------------------------------------------------------
@@ -298,8 +303,40 @@ class Remembering:
             self._fresh = accounts
 
     def packed(self, account: PackingAccount) -> None:
-        """Write the packing account to the state file, because the command `ledger` reads only files."""
+        """Write the packing account to the state file if it has changed: the command `ledger` reads only files."""
+        if account == self._packed.get(account.integration):
+            return
         try:
             self._state.add_note(packing_note(account.integration), time.time(), json.dumps(asdict(account)))
         except sqlite3.Error as error:
             _log.debug("packing_not_noted", reason=str(error))
+        else:
+            self._packed[account.integration] = account
+
+    def discarded(self, ever: int) -> None:
+        """Report that dead letters were discarded, and write their number for the command `ledger`.
+
+        `ever` is the number of all that were ever discarded. The notice counts those since the start.
+        """
+        if ever < self._discarded:  # a person has moved the store away
+            self._discarded = self._discarded_before = self._discarded_noted = 0
+        if ever > self._discarded:
+            self._notices.say(
+                "dead_letters_discarded",
+                "",
+                "",
+                f"{ever - self._discarded_before} dead letters were discarded since the start, because their store was "
+                "full: their messages are lost",
+                "mend what sends them: clarify-connector dead-letters list CONFIG --summary names the main reason; or "
+                "raise the bound of dead_letters",
+                times=ever - self._discarded,
+                logged=False,
+            )
+            self._discarded = ever
+        if ever > self._discarded_noted:
+            try:
+                self._state.add_note(DISCARDED_NOTE, time.time(), str(ever))
+            except sqlite3.Error as error:
+                _log.debug("discarded_not_noted", reason=str(error))
+            else:
+                self._discarded_noted = ever

@@ -46,7 +46,7 @@ _LEARNING_PAUSES: Final = 10.0
 _LEARNING_SECONDS: Final = 60.0
 """A period is learned for this time, and for so many times the longest pause."""
 _MOST: Final = 250_000
-"""The most signals that are watched: about 300 bytes each."""
+"""The most signals that are watched: about 170 bytes each."""
 _MOST_KEPT: Final = 10_000
 """The most silent signals in the state file."""
 _KEEP_SECONDS: Final = 10.0

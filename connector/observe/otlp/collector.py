@@ -13,16 +13,19 @@ import gzip
 from typing import Final
 
 import httpx
+import structlog
 from google.protobuf.message import DecodeError
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceResponse
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
 from connector import __version__
-from connector.config.otlp import OtlpSection, Signal
+from connector.config.otlp import HEADER_TEXT, OtlpSection, Signal
 from connector.exchange.http import BadAnswer, Exchanges, NoAnswer, Received, SetUpError, environment_trust
 from connector.observe.otlp.messages import Request
-from connector.settings import SettingsError, TlsSection
+from connector.settings import CredentialsInUse, SettingsError, TlsSection
+
+_log = structlog.get_logger(__name__)
 
 _PROTOBUF: Final = "application/x-protobuf"
 _MOST_ANSWER: Final = 64 * 1024
@@ -58,14 +61,17 @@ class Collector:
         """Uses no network yet. `transport` replaces the network. Raises SettingsError for unusable certificates."""
         self._section = section
         self._transport = transport
-        self._headers = {name: value.get_secret_value() for name, value in section.headers.items()}
+        self._credentials = CredentialsInUse(section, otlp=section.endpoint)
+        self._headers: dict[str, str] = {}
         self._exchanges = self._open()
 
     def send(self, signal: Signal, request: Request, seconds: float) -> tuple[int, str]:
         """Send a request within `seconds`; returns how many of its items the collector refused, and why.
 
-        Raises NotSentError.
+        Headers and certificates that have changed are read again before. Raises NotSentError.
         """
+        if self._credentials.renewed():
+            self._read_again()
         try:
             received = self._exchanges.send(
                 "POST",
@@ -76,7 +82,7 @@ class Collector:
                 headers={"Content-Type": _PROTOBUF, "Content-Encoding": "gzip"},
             )
         except NoAnswer as error:
-            self._read_certificates_again()
+            self._read_again()  # the authorities of the environment may have been renewed
             raise NotSentError(f"no answer: {error}") from None
         except BadAnswer as error:
             raise NotSentError(str(error)) from None
@@ -99,22 +105,33 @@ class Collector:
 
     def _open(self) -> Exchanges:
         tls = self._section.tls
+        headers = {name: value.get_secret_value() for name, value in self._section.headers.items()}
+        if any(not HEADER_TEXT.fullmatch(value) for value in headers.values()):
+            raise SettingsError("observe.otlp.headers: the value of a header has only printable ASCII characters")
         try:
-            return Exchanges(
-                headers={**self._headers, "User-Agent": f"clarify-connector/{__version__}"},
+            opened = Exchanges(
+                headers={**headers, "User-Agent": f"clarify-connector/{__version__}"},
                 timeout=httpx.Timeout(self._section.timeout),
                 verify=True if tls == TlsSection() else tls.context(None if tls.ca_file else environment_trust()),
                 transport=self._transport,
             )
         except (SetUpError, OSError) as error:  # an ssl.SSLError is an OSError
             raise SettingsError(f"observe.otlp cannot be used: {error}") from None
+        self._headers = headers
+        return opened
 
-    def _read_certificates_again(self) -> None:
-        """After a failure: a certificate may have been renewed."""
+    def _read_again(self) -> None:
         try:
             renewed = self._open()
-        except SettingsError as error:
-            raise NotSentError(str(error), "correct the files that observe.otlp.tls names") from None
+        except SettingsError as error:  # the files may be in the middle of a change
+            _log.error(
+                "credentials_not_reloaded",
+                otlp=self._section.endpoint,
+                reason=str(error),
+                effect="those that were read before are used",
+                remedy="correct the files that observe.otlp names; they are read again when they change",
+            )
+            return
         self._exchanges.close()
         self._exchanges = renewed
 

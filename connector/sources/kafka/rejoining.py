@@ -98,11 +98,19 @@ class Rejoining:
             self._join_anew()
 
     def begin_anew(self, now: float) -> None:
-        """Leave and join again if a partition is stuck, and all records that were read from it are settled."""
+        """Leave the group and join it again if Kafka does not have the next record of a partition any more.
+
+        Waits until all records that were read from the partition before are settled: the new member asks for the
+        position, and would read them again.
+        """
         stuck = self._assignment.stuck
         if not stuck or now < self._next_rejoin or self._assignment.under_way(stuck):
             return
-        self._rejoin(now, f"the position in {', '.join(sorted(stuck)[:10])} is not in the log any more")
+        self._rejoin(
+            now,
+            f"Kafka does not have the next record of {', '.join(sorted(stuck)[:10])} any more: records have "
+            "expired, or the topic was cut or made anew; the new member asks where to go on",
+        )
 
     def mend(self, now: float) -> None:
         """Join anew if nothing has moved for 90 s; then again after 3 minutes, up to every 10 minutes.

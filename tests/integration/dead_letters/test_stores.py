@@ -101,7 +101,7 @@ def test_a_hostile_publisher_cannot_fill_the_disk(place: AnyPlace, tmp_path: Pat
         writer.add([a_letter(i, i.to_bytes(4) + bytes(4 * MIB - 4))])
         largest = max(largest, size_of(tmp_path))
     usage = writer.usage()
-    assert writer.problems(), "readiness says so"
+    assert writer.problems() == [], "the store takes letters: the connector is ready"
     writer.close()
     kept = sorted(letter.position for letter in place.kept())
     assert largest < 2.5 * bound, "an SQLite file has a log beside it, which is bounded, too"

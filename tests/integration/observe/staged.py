@@ -14,12 +14,15 @@ from pathlib import Path
 from typing import Final
 
 import pytest
+import trustme
 from confluent_kafka import Producer
 
+from connector.config.otlp import OtlpSection
 from connector.config.read import load_config
 from connector.dead_letters.store import DeadLettersError
 from connector.formats.sparkplug.datatypes import DataType
 from connector.observe.metrics import metrics_page
+from connector.observe.otlp.telemetry import Telemetry
 from connector.packing import rates
 from connector.runtime.connector import Connector
 from connector.runtime.loss_watch import LossWatch
@@ -36,6 +39,7 @@ PREFIX: Final = "clarify_connector_"
 CONFIG: Final = """
 clarify:
   credentials: {a}
+  ca_file: ca.pem
   name: a
   integrations: {{b: {{credentials: {b}}}}}
 sources:
@@ -77,11 +81,13 @@ class Staged:
     tags: Path
     clock: Clock
     """The clock of the forecast of a loss."""
+    telemetry: Telemetry = field(default_factory=lambda: Telemetry(OtlpSection(endpoint="http://127.0.0.1"), {}))
+    """For its own metrics; it sends nothing."""
     pages: dict[str, str] = field(default_factory=dict)
     """Stage → page, in the order of the stages."""
 
     def page(self) -> str:
-        return metrics_page(self.connector).decode()
+        return metrics_page(self.connector, self.telemetry).decode()
 
     def wait(self, what: str, least: float = 1.0, **labels: str) -> None:
         """Until the metric has at least this value, and keep the page."""
@@ -313,6 +319,7 @@ def staged(kafka: RealKafka, folder: Path) -> Iterator[Staged]:
         (folder / "history.ndjson").write_text('{"ts": 1790000000, "v": 1}\n{"ts": 1790000001, "v": 2}\n')
         tags = folder / "tags.csv"
         tags.write_text("key;name\naligned/v;Feed\n")
+        trustme.CA().cert_pem.write_to_path(str(folder / "ca.pem"))
         config = folder / "connector.yaml"
         config.write_text(
             CONFIG.format(

@@ -30,7 +30,7 @@ DURING: Final = 24
 """The minutes of a fault."""
 
 AWAY: Final = {"ClarifyAway", "JournalFilling", "LossAhead", "NotReady"}
-FULL: Final = {"DeadLettersAlmostFull", "NotReady"}
+FULL: Final = {"DeadLettersAlmostFull"}
 """What fires from the time on at which dead letters are discarded."""
 AT_LAST: Final = FULL | {"TagListRefused", "Notice"}
 STAGES: Final[Mapping[str, tuple[str, set[str]]]] = {
@@ -47,9 +47,9 @@ STAGES: Final[Mapping[str, tuple[str, set[str]]]] = {
     "values are late for their window": ("Sparkplug messages are missing", FULL | {"WindowValuesLate"}),
     "data is old": ("values are late for their window", FULL | {"FreshnessMissed"}),
     "a tag list is refused": ("data is old", FULL | {"TagListRefused"}),
-    "notices": ("a tag list is refused", AT_LAST | {"FreshnessMissed"}),
+    "notices": ("a tag list is refused", AT_LAST),  # its two late samples are too few for FreshnessMissed
     "signals are held": ("notices", AT_LAST | {"DeadLettersDiscarded", "SignalsHeld"}),
-    "dead letters are blocked": ("signals are held", AT_LAST | {"SignalsHeld", "DeadLettersBlocked"}),
+    "dead letters are blocked": ("signals are held", AT_LAST | {"SignalsHeld", "DeadLettersBlocked", "NotReady"}),
     "silence": ("dead letters are written", AT_LAST | {"SignalsHeld", "SignalsSilent", "SubscriptionSilent"}),
 }
 """Stage → the stage before it, and all alerts that fire during the stage."""
@@ -61,6 +61,8 @@ EDITED: Final[Mapping[str, tuple[str, Mapping[str, str], float]]] = {
     "MetadataForgotten": ("metadata_forgotten_total", {"integration": "a"}, 1),
     "MetadataFailed": ("items_failed", {"integration": "a"}, 1),
     "LoadNotSustainable": ("load_sustainable", {"integration": "b"}, 0),
+    "CertificateExpires": ("certificate_expires_seconds", {"setting": "clarify.ca_file"}, 86400),
+    "TelemetryNotSent": ("telemetry_failures_total", {"signal": "logs"}, 5),
     "DataLate": ("oldest_sample_seconds", {"integration": "b"}, 400),
     "MqttReconnects": ("mqtt_connections_total", {"source": "plant"}, 30),
     "MqttProtocolErrors": ("mqtt_protocol_errors_total", {"source": "plant"}, 1),
@@ -158,12 +160,21 @@ def test_alerts_fire_when_a_connector_or_a_worker_is_gone_or_falls_behind(
 ) -> None:
     healthy = pages["healthy"]
     both, one = (merged_metrics({1: healthy, 2: page}).decode() for page in (healthy, None))
+    one_long_ago = changed(healthy, "last_insert_timestamp_seconds", {"integration": "a"}, -1800)
+    both_long_ago = changed(one_long_ago, "last_insert_timestamp_seconds", {"integration": "b"}, -1800)
     starts = [(6, changed(healthy, "process_start_time_seconds", {}, n)) for n in range(1, 8)]
     run_tests(
         ALERTS,
         tmp_path,
         [
             fires("gone", {"Down"}, healthy, (DURING, None)),
+            fires("one integration stores nothing", set(), pages["start"], (DURING, one_long_ago)),
+            fires(
+                "nothing is stored",
+                {"NothingStored"},
+                pages["start"],
+                (DURING, both_long_ago),
+            ),
             fires("a worker is gone", {"WorkerDown"}, both, (DURING, one)),
             fires("starts again and again", {"Restarts"}, healthy, *starts),
             fires("lag grows", AWAY | {"KafkaLagGrows"}, healthy, (100, (pages["lag"], pages["more lag"]))),
@@ -173,7 +184,7 @@ def test_alerts_fire_when_a_connector_or_a_worker_is_gone_or_falls_behind(
 
 
 def test_each_alert_fires_in_a_test() -> None:
-    fired = {"Down", "WorkerDown", "Restarts", "KafkaLagGrows", "Absent", *EDITED}
+    fired = {"Down", "NothingStored", "WorkerDown", "Restarts", "KafkaLagGrows", "Absent", *EDITED}
     fired |= {alert for _, alerts in STAGES.values() for alert in alerts}
     assert {rule["alert"].removeprefix(NAME) for rule in rules()} == fired
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import trustme
 
 from tests.brokers import Mosquitto, password_line
-from tests.connector_process import ConnectorProcess
+from tests.connector_process import ConnectorProcess, run_command
 from tests.ports import free_port
 from tests.publisher import Publisher
 from tests.sandbox_server import SandboxServer
@@ -34,7 +34,7 @@ class Rotated:
         )
         config = self.broker.config
         config.write_text(config.read_text().replace("FOLDER", str(self.broker.folder)))
-        self.authority, self.secret = trustme.CA(), ""
+        self.authority, self.user, self.secret = trustme.CA(), "", ""
         self.rotate()
         self.mend()
 
@@ -45,15 +45,16 @@ class Rotated:
         return self.broker
 
     def rotate(self) -> None:
-        """Give the broker another password and another certificate, of another authority."""
-        self.authority, self.secret = trustme.CA(), fresh("mqtt-password")
+        """Give the broker another user, another password, and another certificate, of another authority."""
+        self.authority, self.user, self.secret = trustme.CA(), f"{self.user}u", fresh("mqtt-password")
         issued = self.authority.issue_cert("localhost")
-        (self.broker.folder / "passwords").write_text(password_line("u", self.secret))
+        (self.broker.folder / "passwords").write_text(password_line(self.user, self.secret))
         issued.private_key_pem.write_to_path(self.broker.folder / "server.key")
         issued.cert_chain_pems[0].write_to_path(self.broker.folder / "server.pem")
 
     def mend(self) -> None:
         """Write what the connector reads."""
+        (self.folder / "user").write_text(self.user)
         (self.folder / "password").write_text(self.secret)
         self.authority.cert_pem.write_to_path(self.folder / "ca.pem")
 
@@ -72,8 +73,8 @@ def rotate_clarify(sandbox: SandboxServer) -> None:
 def test_everything_is_rotated_under_load(tmp_path: Path, sandbox: SandboxServer) -> None:
     rotated = Rotated(tmp_path)
     source = (
-        f"  - {{type: mqtt, url: 'mqtts://localhost:{rotated.broker.port}', topics: ['plant/#'], username: u, "
-        "password: '${file:password}', tls: {ca_file: ca.pem}}\n"
+        f"  - {{type: mqtt, url: 'mqtts://localhost:{rotated.broker.port}', topics: ['plant/#'], "
+        "username: '${file:user}', password: '${file:password}', tls: {ca_file: ca.pem}}\n"
     )
     connector = ConnectorProcess(tmp_path, sandbox.credentials_path, source)
     done = threading.Event()
@@ -103,6 +104,9 @@ def test_everything_is_rotated_under_load(tmp_path: Path, sandbox: SandboxServer
             thread.join()
         publisher.wait_acknowledged()
         wait_until(lambda: sandbox.count_samples() == len(publisher.sent), 60, connector.log)
+        reloaded = run_command("reload", connector.config)
+        assert "nothing has changed" in reloaded.stdout, "the source has read its user name again, and goes on"
+        assert "source_restarted" not in connector.log()
         assert connector.pid == process
         assert connector.running()
         said = [line for line in connector.log().splitlines() if "credentials_reloaded" in line]

@@ -53,13 +53,17 @@ def shares(connector: ConnectorProcess) -> list[float]:
 
 
 def produce_and_look(kafka: KafkaBroker, topic: str, numbers: range, connector: ConnectorProcess) -> None:
-    """Produce, and see that the page /tap shows messages of both workers, each once."""
+    """Produce, and see that the page /tap shows messages of both workers, each once, and that a mapping is tried on
+    messages of both."""
+    client = httpx.Client(
+        base_url=f"http://127.0.0.1:{connector.observe_port}", timeout=30, trust_env=False, verify=False
+    )
 
     def ask(**parameters: object) -> dict[str, Any]:
-        url = f"http://127.0.0.1:{connector.observe_port}/tap"
-        found: dict[str, Any] = httpx.get(url, params=parameters, timeout=30, trust_env=False, verify=False).json()  # type: ignore[arg-type]
+        found: dict[str, Any] = client.get("/tap", params=parameters).json()  # type: ignore[arg-type]
         return found
 
+    assert client.get("/workbench.json", params={"topic": topic}).json()["missing"] == []
     after = ask()["next"]
     shown: list[tuple[int, str, int]] = []
 
@@ -75,6 +79,12 @@ def produce_and_look(kafka: KafkaBroker, topic: str, numbers: range, connector: 
     wait_until(both, 30, "messages of both workers are shown", every=0.1)
     producing.join()
     assert len(shown) == len(set(shown))
+    bench = client.get("/workbench.json", params={"topic": topic}).json()
+    assert (bench["kept"], bench["missing"]) == (200, [])
+    text = 'rules: [{topic: "#", input: "tried/{field}"}]'
+    tried = client.post("/try.json", json={"topic": topic, "text": text}).json()
+    assert (tried.get("messages"), tried["missing"]) == (200, []), tried
+    client.close()
 
 
 def positions(kafka: KafkaBroker, topic: str) -> list[int]:

@@ -57,3 +57,23 @@ def test_signals_that_are_too_fast_are_reported_every_few_hours() -> None:
     (found,) = (entry for entry in logs if entry["event"] == "signals_faster_than_clarify_asks_for")
     assert found["more_than_one_a_minute"] == 1
     assert found["fastest"] == {"fast": "1.02/s"}
+
+
+def test_rates_are_those_of_a_burst_only_until_the_next_window_has_ended() -> None:
+    """Also if no frame comes after it: then nothing but the page asks."""
+    pending, load = Pending(), Load(10**6, 10**6)
+    assert load.rates(pending, 0.0) is None
+    for n in range(100):
+        pending.add(n, enumerate([Mapped([("fast", n * 1_000_000, 1.0)])]), float(n))
+        load.came(1, float(n))
+        load.made(encode_frame(pending.take(plan_frame(pending, 10**6, float(n)))), 1, pending, 1.0, float(n))
+    found = load.rates(pending, 100.0)
+    assert found is not None
+    assert (found.signals, found.over_average) == (1, 1)
+    load.rates(pending, 700.0)
+    quiet = load.rates(pending, 1400.0)
+    assert quiet is not None
+    assert (quiet.signals, quiet.over_average, quiet.fastest) == (0, 0, ())
+    account = load.account(0, 1.0, 1400.0)
+    assert account is not None
+    assert (account.inflow, account.factor) == (0.0, None)

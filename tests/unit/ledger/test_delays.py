@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import random
+from collections import deque
+from typing import Any
 
 import pytest
 
@@ -54,6 +56,24 @@ def test_quantiles_forget_what_was_long_ago() -> None:
         histogram.add(1_000_000, 10)
         found = histogram.quantiles([0.5], window * WINDOW_SECONDS)
         assert found == pytest.approx([60.0 if window < 2 else 1.0], rel=0.013)
+
+
+def test_the_windows_move_on_for_one_reader_at_a_time() -> None:
+    """The page of the metrics and the status page ask in threads of their own."""
+    histogram = filled([1_000_000])
+
+    class Watched(deque[Any]):
+        def append(self, window: Any) -> None:
+            assert histogram._lock.locked()
+            super().append(window)
+
+        def popleft(self) -> Any:
+            assert histogram._lock.locked()
+            return super().popleft()
+
+    histogram._earlier = Watched()
+    for window in range(4):
+        assert histogram.quantiles([0.5], window * WINDOW_SECONDS) or window > 1
 
 
 def test_the_share_of_an_objective() -> None:

@@ -26,7 +26,8 @@ from connector.observe import http
 from connector.observe.http import ObserveServer, json_page
 from connector.observe.logs import configure_logs
 from connector.observe.probe import ask
-from connector.settings import SettingsError
+from connector.observe.token import PagesToken
+from connector.settings import Referenced, Secret, SettingsError
 from tests.secrets_used import fresh
 from tests.waiting import wait_until
 
@@ -439,6 +440,31 @@ def test_without_the_token_nothing_is_said() -> None:
                 assert answer.headers["WWW-Authenticate"] == "Bearer"
                 assert token not in answer.text
                 assert "alive" not in answer.text
+
+
+def test_a_renewed_token_counts_at_once_and_the_one_before_it_no_more(tmp_path: Path) -> None:
+    file, one, two, now = tmp_path / "token", fresh("pages-token"), fresh("pages-token"), [0.0]
+    file.write_text(one)
+    token = PagesToken(Secret.of(Referenced.of(one, "observe.token", file.read_text)), lambda: now[0])
+
+    def admitted(text: str) -> bool:
+        return token.admits(f"Bearer {text}".encode())
+
+    with capture_logs() as log:
+        assert admitted(one)
+        file.write_text(two)
+        assert admitted(two)
+        file.write_text(one)
+        assert admitted(two), "for a second"
+        now[0] = 1.0
+        assert not admitted(two)
+        file.write_text("two\nlines")
+        assert not admitted("two\nlines")
+        assert admitted(one)
+    events = [line["event"] for line in log]
+    assert events == ["credentials_reloaded", "credentials_reloaded", "credentials_not_reloaded"]
+    assert one not in str(log)
+    assert two not in str(log)
 
 
 def test_a_page_without_data_needs_no_token_and_all_others_do() -> None:

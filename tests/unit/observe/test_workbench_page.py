@@ -10,10 +10,12 @@ import pytest
 
 from connector.config.model import Config
 from connector.config.read import load_config
+from connector.mapping.time.times import format_time
 from connector.observe.workbench_page import Gathered, Workbench, of_workers
 from connector.pipeline.tap import Question, QuestionError
 
 LINE = json.dumps({"topic": "plant/a", "payload_text": "x" * 3000, "time": "2026-05-01T06:00:00Z", "source": "plant"})
+T = 1_790_000_000_000_000
 FILE = """
 clarify: {credentials: none.json}
 sources: [{type: mqtt, name: plant, url: "mqtt://localhost", client_id: c, topics: ["#"]}]
@@ -28,18 +30,26 @@ def answer(*lines: str) -> str:
     return json.dumps(Gathered(list(lines), 1, {"came": 5, "looked_at": 5, "matching": 2}, [])._asdict())
 
 
+def came_at(seconds: float, sent: float = 0) -> str:
+    times = [format_time(round(at * 1_000_000) + T) for at in (sent, seconds)]
+    return json.dumps({"topic": "plant/a", "time": times[0], "received": times[1]})
+
+
 def test_messages_of_workers_and_who_is_missing() -> None:
     asked: list[str] = []
+    lines = [came_at(1), came_at(3.27), came_at(3.272, sent=1), came_at(2), came_at(4)]
 
     def ask_all(page: str) -> dict[int, str | None]:
         asked.append(page)
-        return {1: answer("a", "b"), 2: None, 3: answer("c"), 4: '{"error": "busy"}'}
+        return {1: answer(*lines[:3]), 2: None, 3: answer(*lines[3:]), 4: '{"error": "busy"}'}
 
     found = of_workers(ask_all)("plant/#")
     assert asked == ["/workbench.json?topic=plant%2F%23&lines=1"]
-    assert found == Gathered(["a", "b", "c"], 2, {"came": 10, "looked_at": 10, "matching": 4}, [2, 4])
-    many = answer(*map(str, range(200)))
-    assert len(of_workers(lambda _: {1: many, 2: many})("").lines) == 200
+    in_time = [lines[0], lines[3], lines[1], lines[2], lines[4]]
+    assert found == Gathered(in_time, 2, {"came": 10, "looked_at": 10, "matching": 4}, [2, 4])
+    old, new = (answer(*[came_at(second) for second in range(first, first + 200)]) for first in (0, 200))
+    newest = of_workers(lambda _: {1: new, 2: old})("").lines
+    assert newest == json.loads(new)["lines"], "those of one worker, if they are the newest"
     with pytest.raises(QuestionError):
         of_workers(ask_all)("plant/#/x")
 

@@ -150,3 +150,27 @@ def test_a_tag_list_is_read_for_the_mapper_and_is_no_change_of_the_mapping(tmp_p
     mapper = ReadMapping(config).mapper({})
     assert [list(one.tags.tags) for one in mapper.tag_lists] == [["t:v"]]
     assert not compare(config, config)
+
+
+def test_what_is_read_again_anyway_is_no_change_and_another_file_is_one(tmp_path: Path) -> None:
+    """A user name, a password, the token of the pages and a header, rotated in their files."""
+    names = ("user", "password", "token", "key", "other")
+    changes = (
+        ("username: u, ", "username: '${file:user}', "),
+        ("${SECRET}", "${file:password}"),
+        (
+            "signals:",
+            "observe: {token: '${file:token}', otlp: {endpoint: 'https://o', headers: {k: '${file:key}'}}}\nsignals:",
+        ),
+    )
+    for name in names:
+        (tmp_path / name).write_text("one-secret-text")
+    before = loaded(tmp_path, *changes)
+    for name in names:
+        (tmp_path / name).write_text("two-secret-text")
+    found = compare(before, loaded(tmp_path, *changes))
+    assert (found.settings, found.changed, found.unchanged, found.mapping) == ([], [], 2, False)
+    other = (changes[0][0], "username: '${file:other}', ")
+    assert compare(before, loaded(tmp_path, other, *changes[1:])).settings == ["sources.a.username"]
+    literal = (changes[0][0], "username: two-secret-text, ")
+    assert [one.name for one in compare(before, loaded(tmp_path, literal, *changes[1:])).changed] == ["a"]

@@ -95,11 +95,12 @@ def inserted_by_worker(receiver: OtlpReceiver) -> dict[str, float]:
     for request in receiver.taken:
         if isinstance(request, ExportMetricsServiceRequest):
             (resource,) = request.resource_metrics
-            counts = {
-                attributes(point)["outcome"]: point.as_double
+            counts = [
+                point.as_double
                 for metric in resource.scope_metrics[0].metrics
                 if metric.name == "clarify_connector_messages_settled_total"
                 for point in metric.sum.data_points
-            }
-            found[attributes(resource.resource)["service.instance.id"]] = counts["inserted"]
+                if attributes(point)["outcome"] == "inserted"
+            ]
+            found[attributes(resource.resource)["service.instance.id"]] = sum(counts)
     return found

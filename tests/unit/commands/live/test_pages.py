@@ -43,9 +43,13 @@ def test_the_token_of_the_configuration_is_sent_over_tls_and_sockets(tmp_path: P
         config = config_with(tmp_path, f"token: '${{file:password}}', {listen.replace(':0', f':{server.port}')}")
         assert RunningPages(config).json("/tap", {"topic": "a/#"}) == (200, {"asked": {"topic": "a/#"}})
         (tmp_path / "password").write_text(fresh("other"), encoding="utf-8")
+        assert RunningPages(config).json("/tap", {}) == (200, {"asked": {}}), "both sides read a renewed token"
+        (tmp_path / "another").write_text(fresh("another"), encoding="utf-8")
+        config.write_text(config.read_text(encoding="utf-8").replace("file:password", "file:another"), encoding="utf-8")
         with pytest.raises(NoPageError, match=r"observe\.token of the configuration is not the token"):
             RunningPages(config).json("/tap")
-        (tmp_path / "password").write_text("", encoding="utf-8")
+        for name in ("password", "another"):
+            (tmp_path / name).write_text("", encoding="utf-8")
     finally:
         server.close()
 

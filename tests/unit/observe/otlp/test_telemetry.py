@@ -20,6 +20,7 @@ from prometheus_client.core import (
     InfoMetricFamily,
     Metric,
 )
+from structlog.testing import capture_logs
 
 from connector.config.otlp import OtlpSection
 from connector.observe.logs import LONGEST_VALUE, configure_logs
@@ -27,10 +28,10 @@ from connector.observe.otlp.collector import Collector, NotSentError
 from connector.observe.otlp.messages import logs_request, resource_of
 from connector.observe.otlp.telemetry import MOST_LINES, MOST_SPANS, Telemetry, running
 from connector.pipeline.traces import Delivery
-from connector.settings import SettingsError
+from connector.settings import Referenced, Secret, SettingsError
 from tests.otlp_receiver import OtlpReceiver, attributes
 from tests.ports import free_port
-from tests.secrets_used import SETTING
+from tests.secrets_used import SETTING, WRONG
 from tests.waiting import wait_until
 
 SECONDS = 20.0
@@ -218,16 +219,34 @@ def test_certificates_are_those_of_the_section_and_a_mended_file_is_read_again(t
     with OtlpReceiver(tls=server) as receiver:
         tls = {"ca_file": files / "ca.pem", "cert_file": files / "client.pem"}
         collector = Collector(OtlpSection.model_validate({"endpoint": receiver.endpoint, "tls": tls}))
-        for authority in (other, ca):
-            authority.cert_pem.write_to_path(str(files / "ca.pem"))
-            with pytest.raises(NotSentError, match="certificate"):
-                collector.send("logs", logs_request([], resource_of({})), 5)
+        with pytest.raises(NotSentError, match="certificate"):
+            collector.send("logs", logs_request([], resource_of({})), 5)
+        (files / "ca.pem").write_text("in the middle of a change")
+        with capture_logs() as log, pytest.raises(NotSentError, match="certificate"):
+            collector.send("logs", logs_request([], resource_of({})), 5)
+        assert [line["event"] for line in log][:2] == ["credentials_reloaded", "credentials_not_reloaded"]
+        ca.cert_pem.write_to_path(str(files / "ca.pem"))
         assert collector.send("logs", logs_request([], resource_of({})), 5) == (0, "")
         collector.close()
         assert len(receiver.taken) == 1
     (files / "ca.pem").write_text("no certificate")
     with pytest.raises(SettingsError, match=r"observe\.otlp cannot be used"):
         Collector(OtlpSection.model_validate({"endpoint": receiver.endpoint, "tls": tls}))
+
+
+def test_a_changed_header_goes_with_the_next_request(receiver: OtlpReceiver, tmp_path: Path) -> None:
+    file = tmp_path / "key"
+    file.write_text(SETTING)
+    key = Secret.of(Referenced.of(SETTING, "observe.otlp.headers.api-key", file.read_text))
+    section = OtlpSection.model_validate({"endpoint": receiver.endpoint, "headers": {"api-key": key}})
+    sent = []
+    collector = Collector(section)
+    for text in (SETTING, WRONG, "a\nb"):
+        file.write_text(text)
+        collector.send("logs", logs_request([], resource_of({})), 5)
+        sent.append({name.lower(): value for name, value in receiver.requests[-1][1].items()}["api-key"])
+    collector.close()
+    assert sent == [SETTING, WRONG, WRONG], "a header cannot carry the last one"
 
 
 @pytest.mark.parametrize("status", [503, 400])

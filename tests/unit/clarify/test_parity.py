@@ -198,7 +198,11 @@ def test_errors_say_what_the_server_said(pair: Pair, call: Callable[[Any, Any], 
 
 
 def test_an_error_for_a_test_is_made_as_in_clarifys_client() -> None:
-    given: dict[str, Any] = {"code": -32602, "message": "Invalid params", "data": {"trace": "0", "params": {"a": ["b"]}}}
+    given: dict[str, Any] = {
+        "code": -32602,
+        "message": "Invalid params",
+        "data": {"trace": "0", "params": {"a": ["b"]}},
+    }
     theirs, made = pyclarify.fields.error.Error(**given), ours.Error(**given)
     assert made.model_dump() == {**theirs.model_dump(), "code": -32602, "explanation": "Invalid params"}
     with pytest.raises(ours.ClarifyError, match="Invalid params"):

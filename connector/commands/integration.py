@@ -26,3 +26,16 @@ def integration_in(config: Config, name: str | None) -> str | None:
     if name not in known:
         raise click.UsageError(f"--integration {name}: the configuration has {', '.join(known)}")
     return known[name]
+
+
+def one_integration_in(config: Config, name: str | None) -> str:
+    """Returns the same; without a name, that of the only integration.
+
+    Raises `click.UsageError` for an unknown name, and for no name where there are several.
+    """
+    if name is None and config.clarify.integrations:
+        raise click.UsageError(
+            f"the configuration has several integrations: say which one with --integration NAME, one of "
+            f"{', '.join(config.clarify.names)}"
+        )
+    return integration_in(config, name) or ""

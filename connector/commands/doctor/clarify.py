@@ -168,7 +168,7 @@ def _may_reach(config: Config, to: str | None, name: str) -> bool:
 
 
 def _named_before(config: Config, shown: str, integration: str) -> str | None:
-    """The earlier name of the same integration; None without one. Files that cannot be read have a look of their own."""
+    """The earlier name of the same integration; None without one. A file that cannot be read has a look of its own."""
     for other, name in config.clarify.names.items():
         if other == shown:
             return None

@@ -17,7 +17,9 @@ from tests.sandbox_server import SandboxServer, sandbox_fixture
 from tests.secret_search import SearchedCommands
 from tests.waiting import wait_until
 
-ODD = {"null_values": "erase", "gzip": "accept", "error_style": "live", "oversize": "reset", "max_body_bytes": 4_000_000}
+ODD = {
+    "null_values": "erase", "gzip": "accept", "error_style": "live", "oversize": "reset", "max_body_bytes": 4_000_000,
+}  # fmt: skip
 SEVERAL = """\
 clarify:
   credentials: credentials.json

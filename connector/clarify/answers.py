@@ -252,10 +252,12 @@ class Error(AnswerModel):
     """The RPC error code (negative) or the HTTP status; None if there was no answer, or nothing was sent."""
     message: str
     """What the server said, as Clarify's own client shows it; the same as `explanation` if no server said anything."""
-    data: ErrorData | str | None
-    explanation: str
+    data: ErrorData | str | None = None
+    explanation: str = Field(default_factory=lambda given: given["message"])
     """What is wrong, where, and what to do."""
-    exception: ClarifyError = Field(exclude=True, repr=False)
+    exception: ClarifyError = Field(
+        default_factory=lambda given: ClarifyError(given["message"], code=given["code"]), exclude=True, repr=False
+    )
 
     @classmethod
     def of(cls, exception: ClarifyError) -> Error:

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from connector.clarify import ArgumentError, ClarifyError, Client, Credentials
 from connector.clarify.validation import broken_rules
-from connector.commands.integration import INTEGRATION, integration_in
+from connector.commands.integration import INTEGRATION, main_integration_in
 from connector.terminal.paths import UserPath
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ def _section(config_file: Path, integration: str | None) -> ClarifySection:
     from connector.config.read import load_config  # noqa: PLC0415 - most calls need no configuration
 
     config = load_config(config_file, without_secrets=True)
-    return config.clarify.of(integration_in(config, integration) or "")
+    return config.clarify.of(main_integration_in(config, integration))
 
 
 @contextmanager

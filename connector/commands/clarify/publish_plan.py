@@ -19,7 +19,7 @@ from connector.clarify.pacing import Pacing, Retries
 from connector.commands.clarify.connection import one_line_errors
 from connector.commands.clarify.filters import Chosen, matches_all
 from connector.commands.clarify.plan_output import counts_of, line_as_json, say_some, told, write_lines
-from connector.commands.integration import integration_in
+from connector.commands.integration import main_integration_in
 from connector.commands.try_out.options import from_capture
 from connector.config.model import Config
 from connector.config.read import load_config
@@ -83,7 +83,7 @@ def publish_plan(request: PlanRequest) -> int:
     configure_logs("warning", "text")
     reviewed = None if request.reviewed is None else _read_plan(request.reviewed)
     config = load_config(request.config, without_secrets=True)
-    name = integration_in(config, request.integration) or ""
+    name = main_integration_in(config, request.integration)
     config = config.model_copy(
         update={
             "clarify": config.clarify.of(name).model_copy(update={"integrations": config.clarify.integrations}),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ssl
 import urllib.request
 from collections.abc import Generator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -32,15 +33,22 @@ _NOTICED: Final = 5.0
 _TOO_MANY: Final = 429
 
 
-def look_at_clarify(config: Config, asked: Examination) -> Generator[Finding, None, None]:
-    """Look at Clarify, with the credentials of the configuration."""
-    section = config.clarify
+def look_at_clarify(config: Config, shown: str, asked: Examination) -> Generator[Finding, None, None]:
+    """Look at Clarify, with the credentials of the integration that the configuration calls `shown`."""
+    name = config.clarify.names[shown]
+    section = config.clarify.of(name)
     try:
         credentials = Credentials.load(section.credentials, allow_insecure=section.allow_insecure)
     except CredentialsError as error:
         cause, _, remedy = str(error).rpartition(". ")
         yield wrong("credentials", cause, remedy)
         return
+    if same := _named_before(config, shown, credentials.integration):
+        yield wrong(
+            "credentials",
+            f"these credentials are for the integration {credentials.integration}, like those of {same}",
+            "Clarify's rate is for an integration: use one name, or the credentials of another integration",
+        )
     if not (yield from look_at_url(credentials.api_url, section.ca_file, asked)):
         return
     patience = Timeouts(connect=asked.seconds, write=asked.seconds, read=2 * asked.seconds, answer=asked.seconds)
@@ -52,16 +60,18 @@ def look_at_clarify(config: Config, asked: Examination) -> Generator[Finding, No
             return
         if asked.short:
             return
-        if _publishes(config):
+        if _publishes(config, name):
             yield from _access(
                 api, "admin.selectSignals", {"integration": credentials.integration, "query": {"limit": 1}}
             )
         yield from _clock(api.clock_offset, config.mapping.clock_warning)
-    rate = config.delivery.requests_per_second
+    own = config.clarify.integrations.get(name)
+    rate = config.delivery.of(own).requests_per_second
     if rate > INSERTS_PER_SECOND:
+        where = "delivery" if own is None or own.requests_per_second is None else f"clarify.integrations.{name}"
         yield advice(
             "rate",
-            f"delivery.requests_per_second is {rate:g}, and Clarify's documented limit is {INSERTS_PER_SECOND:g}",
+            f"{where}.requests_per_second is {rate:g}, and Clarify's documented limit is {INSERTS_PER_SECOND:g}",
             f"set requests_per_second: {INSERTS_PER_SECOND:g}, unless Clarify has granted more",
         )
 
@@ -118,7 +128,7 @@ def _access(api: Api, method: str, params: Mapping[str, object]) -> Generator[Fi
                 "rate",
                 "Clarify asks to send less (HTTP 429)"
                 + (f", and to wait {error.retry_after:g} s" if error.retry_after else ""),
-                "does another program use the integration? Lower delivery.requests_per_second, or use one for each",
+                "does another program use the integration? Lower requests_per_second, or use one for each",
             )
             return True
         yield wrong("answer", _first(error), "try again; if it stays, see the status of Clarify and the network")
@@ -147,5 +157,23 @@ def _clock(ahead: float | None, most: float) -> Generator[Finding, None, None]:
         yield ok("clock", text)
 
 
-def _publishes(config: Config) -> bool:
-    return any(rule.publish for rule in config.mapping.rules)
+def _publishes(config: Config, name: str) -> bool:
+    """Whether a rule may publish signals of an integration; a template may name any."""
+    sections = (section for rule in config.mapping.rules for section in rule.sections())
+    return any(section.publish and _may_reach(config, section.to, name) for section in sections)
+
+
+def _may_reach(config: Config, to: str | None, name: str) -> bool:
+    return not name if to is None else "{" in to or config.clarify.names.get(to) == name
+
+
+def _named_before(config: Config, shown: str, integration: str) -> str | None:
+    """The earlier name of the same integration; None without one. A file that cannot be read has a look of its own."""
+    for other, name in config.clarify.names.items():
+        if other == shown:
+            return None
+        section = config.clarify.of(name)
+        with suppress(CredentialsError):
+            if Credentials.load(section.credentials, allow_insecure=section.allow_insecure).integration == integration:
+                return other
+    return None

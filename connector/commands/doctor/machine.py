@@ -146,7 +146,8 @@ def look_at_memory(config: Config) -> Generator[Finding, None, None]:
         return
     fetched = sum(getattr(section, "prefetch", 0) for section in config.sources)
     least = (_BASE + fetched) * config.workers
-    most = least + config.delivery.max_waiting_samples * _SAMPLE * config.workers
+    each = (config.delivery.of(config.clarify.integrations.get(name)) for name in config.clarify.names)
+    most = least + sum(one.max_waiting_samples for one in each) * _SAMPLE * config.workers
     text = f"the container has {limit // _MB} MiB, and the connector may take {most // _MB} MiB by its bounds"
     if limit < least:
         yield wrong("limit", text, f"raise the limit to {most // _MB} MiB, or lower workers and prefetch")

@@ -31,7 +31,10 @@ class Row(NamedTuple):
 
 def looks(config: Config, asked: Examination) -> dict[str, Callable[[], Findings]]:
     """The part of the configuration → the look at it."""
-    found: dict[str, Callable[[], Findings]] = {"clarify": lambda: look_at_clarify(config, asked)}
+    found: dict[str, Callable[[], Findings]] = {}
+    for name in config.clarify.names:
+        about = f"clarify {name}" if config.clarify.integrations else "clarify"
+        found[about] = lambda name=name: look_at_clarify(config, name, asked)  # type: ignore[misc]
     for section in config.sources:
         found[f"source {section.name}"] = lambda section=section: section.examine(asked)  # type: ignore[misc]
     for name, registry in config.schema_registries.items():

@@ -6,9 +6,9 @@ import difflib
 import io
 import re
 import stat
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
@@ -16,7 +16,9 @@ from ruamel.yaml.error import YAMLError
 from ruamel.yaml.util import load_yaml_guess_indent
 
 from connector import ConnectorError
+from connector.commands.integration import one_integration_in
 from connector.config.read import load_config
+from connector.delivery.section import ClarifySection, IntegrationSection
 from connector.settings import seconds
 
 _WIDTH: Final = 4096
@@ -30,23 +32,56 @@ class ApplyError(ConnectorError):
     """The settings cannot be written into this configuration."""
 
 
-def needed(config: Path, settings: Mapping[str, object]) -> dict[str, object]:
-    """The settings that the configuration does not fulfil yet. Raises ConfigError and ApplyError."""
+class Change(NamedTuple):
+    """A setting that the configuration does not fulfil yet."""
+
+    place: tuple[str, ...]
+    """The names of the sections, and of the field."""
+    value: object
+    others: tuple[str, ...] = ()
+    """The names of further integrations for which the setting counts."""
+
+    @property
+    def name(self) -> str:
+        """The place as one text."""
+        return ".".join(self.place)
+
+
+def needed(config: Path, settings: Mapping[str, object], integration: str | None) -> list[Change]:
+    """The settings of one integration that the configuration does not fulfil yet.
+
+    `integration` is its name in the configuration; None if there is only one. Raises ConfigError, ApplyError, and
+    `click.UsageError` for an unknown or missing name.
+    """
     loaded = load_config(config, without_secrets=True)
-    found = {}
-    for name, wanted in settings.items():
-        current: object = loaded
-        for part in name.split("."):
-            current = getattr(current, part, None)
+    clarify, delivery = loaded.clarify, loaded.delivery
+    name = one_integration_in(loaded, integration)
+    of_integration = {"clarify": clarify.of(name), "delivery": delivery.of(clarify.integrations.get(name))}
+    found = []
+    for setting, wanted in settings.items():
+        section, _, field = setting.partition(".")
+        current = getattr(of_integration.get(section), field, None)
         if not isinstance(current, int | float):
-            raise ApplyError(f"{config} has no single {name}: set {name} to {wanted} where it belongs")
+            raise ApplyError(f"{config} has no single {setting}: set {setting} to {wanted} where it belongs")
         number = _number(wanted)
-        if number > current if name in _LONGER else number < current:
-            found[name] = wanted
+        if number > current if setting in _LONGER else number < current:
+            found.append(_change(clarify, name, section, field, wanted))
     return found
 
 
-def changed(config: Path, settings: Mapping[str, object]) -> tuple[str, str]:
+def _change(clarify: ClarifySection, name: str, section: str, field: str, wanted: object) -> Change:
+    """The change at its place: a further integration has rates and a time-out of its own."""
+    if name and field in IntegrationSection.model_fields:
+        return Change(("clarify", "integrations", name, field), wanted)
+    others = [
+        shown
+        for shown, other in clarify.names.items()
+        if other != name and getattr(clarify.integrations.get(shown), field, None) is None
+    ]
+    return Change((section, field), wanted, tuple(others))
+
+
+def changed(config: Path, changes: Sequence[Change]) -> tuple[str, str]:
     """The text of the configuration, and the text with the settings. Raises ApplyError."""
     yaml = YAML(typ="rt")
     yaml.preserve_quotes = True
@@ -57,9 +92,12 @@ def changed(config: Path, settings: Mapping[str, object]) -> tuple[str, str]:
         _, indent, offset = load_yaml_guess_indent(before)
     except (OSError, UnicodeDecodeError, YAMLError) as error:
         raise ApplyError(f"{config} cannot be read: {error}") from None
-    for name, value in settings.items():
-        section, _, field = name.partition(".")
-        loaded.setdefault(section, CommentedMap())[field] = value
+    for change in changes:
+        section = loaded
+        for name in change.place[:-1]:
+            key = next((key for key in section if str(key) == name), name)  # such as 1, which is no text for YAML
+            section = section.setdefault(key, CommentedMap())
+        section[change.place[-1]] = change.value
     yaml.indent(mapping=_mapping_indent(before), sequence=indent or 2, offset=offset or 0)
     out = io.StringIO()
     yaml.dump(loaded, out)

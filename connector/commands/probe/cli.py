@@ -40,11 +40,14 @@ _INTERRUPTED: Final = 130
               help="Ask Clarify nothing: use this report, with --apply.")  # fmt: skip
 @click.option("--apply", "config", type=UserPath(path_type=Path, dir_okay=False), metavar="CONFIG",
               help="Write the settings that follow into this configuration, after showing the difference.")  # fmt: skip
+@click.option("--integration", metavar="NAME", help="With --apply, the integration of CONFIG that gets the settings. "
+              "Required if CONFIG has several.")  # fmt: skip
 @click.option("--ca-file", type=UserPath(path_type=Path, exists=True), help="PEM file of the certificates to trust.")
 @click.option("--allow-insecure", is_flag=True, help="Accept credentials with an http:// address of another machine.")
 def probe(credentials: str | None, dry_run: bool, yes: bool, skip: Sequence[str], prefix: str | None,
           second: str | None, max_requests: int, max_signals: int, output: Path | None, earlier: Path | None,
-          config: Path | None, ca_file: Path | None, allow_insecure: bool) -> None:  # fmt: skip
+          config: Path | None, integration: str | None, ca_file: Path | None,
+          allow_insecure: bool) -> None:  # fmt: skip
     """Ask Clarify the questions that its documentation leaves open.
 
     CREDENTIALS is the file of a THROW-AWAY integration: the probe makes signals and items, and goes over the documented
@@ -52,10 +55,12 @@ def probe(credentials: str | None, dry_run: bool, yes: bool, skip: Sequence[str]
     """
     if (credentials is None) == (earlier is None):
         raise click.UsageError("name either the credentials of a throw-away integration, or --from REPORT")
+    if integration is not None and config is None:
+        raise click.UsageError("--integration is a name in a configuration: add --apply CONFIG")
     if earlier is not None:
         if config is None:
             raise click.UsageError("--from REPORT needs --apply CONFIG")
-        _apply(config, report.load(earlier), yes=yes)
+        _apply(config, report.load(earlier), integration, yes=yes)
         return
     loaded = Credentials.load(str(credentials), allow_insecure=allow_insecure)
     other = None if second is None else _other(Credentials.load(second, allow_insecure=allow_insecure), loaded)
@@ -70,7 +75,7 @@ def probe(credentials: str | None, dry_run: bool, yes: bool, skip: Sequence[str]
     if not yes:
         click.confirm("Is this integration made for this probe alone?", abort=True)
     if config is not None:
-        apply.needed(config, {})  # an error in the configuration is said before the probe, not after
+        apply.needed(config, {}, integration)  # an error in the configuration is said before the probe, not after
     try:
         if output is not None:
             output.open("ab").close()  # as is a file that cannot be written
@@ -82,7 +87,7 @@ def probe(credentials: str | None, dry_run: bool, yes: bool, skip: Sequence[str]
     if not made["complete"]:
         raise click.exceptions.Exit(_INTERRUPTED)
     if config is not None:
-        _apply(config, made, yes=yes)
+        _apply(config, made, integration, yes=yes)
 
 
 def _write(made: Mapping[str, Any], output: Path | None) -> None:
@@ -133,13 +138,16 @@ def _run(the_probe: Probe) -> Mapping[str, Any]:
     return made
 
 
-def _apply(config: Path, made: Mapping[str, Any], *, yes: bool) -> None:
-    settings = apply.needed(config, made["connector"])
-    if not settings:
+def _apply(config: Path, made: Mapping[str, Any], integration: str | None, *, yes: bool) -> None:
+    changes = apply.needed(config, made["connector"], integration)
+    if not changes:
         say(f"{config}: nothing to change")
         return
-    before, after = apply.changed(config, settings)
+    before, after = apply.changed(config, changes)
     say_text(apply.difference(config, before, after))
+    for change in changes:
+        if change.others:
+            say(f"{change.name} also counts for the integrations {', '.join(change.others)}")
     if not yes:
         click.confirm(f"Write this into {shown(str(config))}?", abort=True)
     apply.write(config, after)

@@ -145,6 +145,9 @@ def test_what_one_integration_does_the_other_does_not_notice(tmp_path: Path, mos
             assert {(one["input"], one["status"]) for one in saved} == {("m.v", "saved")}, name
             there = json.loads(said("signals", "--config", connector.config, "--integration", name, "--format", "json"))
             assert [one["attributes"]["input"] for one in there] == ["m.v"], name
+        for asked in (["signals", "--config"], ["publish", "--json", "--plan"]):
+            unnamed = CliRunner().invoke(main, [*asked, str(connector.config)])
+            assert "the integration plant-a; --integration NAME takes another: plant-b" in unnamed.stderr, asked
         assert connector.stop() == 0
     ledger = json.loads(said("ledger", connector.config, "--json"))
     assert ledger["balanced"]

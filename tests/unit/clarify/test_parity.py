@@ -12,6 +12,7 @@ from unittest.mock import patch
 
 import httpx
 import pyclarify
+import pyclarify.fields.error
 import pyclarify.query
 import pytest
 
@@ -194,6 +195,18 @@ def test_errors_say_what_the_server_said(pair: Pair, call: Callable[[Any, Any], 
     assert mine.result is None
     assert mine.error.explanation == str(mine.error.exception)
     assert mine.error.explanation != mine.error.message
+
+
+def test_an_error_for_a_test_is_made_as_in_clarifys_client() -> None:
+    given: dict[str, Any] = {
+        "code": -32602,
+        "message": "Invalid params",
+        "data": {"trace": "0", "params": {"a": ["b"]}},
+    }
+    theirs, made = pyclarify.fields.error.Error(**given), ours.Error(**given)
+    assert made.model_dump() == {**theirs.model_dump(), "code": -32602, "explanation": "Invalid params"}
+    with pytest.raises(ours.ClarifyError, match="Invalid params"):
+        ours.Response(error=made).raise_for_error()
 
 
 def test_an_error_without_a_server_explains_itself() -> None:

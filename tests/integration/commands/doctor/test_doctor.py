@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -22,7 +23,7 @@ from tests.brokers import REQUIRE_REAL, need_mosquitto
 from tests.connector_process import ConnectorProcess
 from tests.integration.commands.doctor.mistakes import MISTAKES, Case, letters, stand_in_registry
 from tests.integration.commands.doctor.place import Place
-from tests.integration.commands.doctor.servers import Certificates, Kafkas, Mosquittos, http
+from tests.integration.commands.doctor.servers import Certificates, Kafkas, Mosquittos, http, silent
 from tests.publisher import Publisher
 from tests.sandbox_server import SandboxServer
 from tests.secret_search import SearchedCommands
@@ -99,6 +100,42 @@ def test_nothing_is_wrong_where_all_is_well(here: Place) -> None:
     result = asked(here.whole({"sources": sources, **registry, **letters("plant.brief")(here)}), "--json")
     assert [row for row in json.loads(result.stdout) if row["level"] == "wrong"] == []
     assert result.exit_code == 0
+
+
+def test_each_integration_is_looked_at_by_its_own_name(here: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cli, "SECONDS", 0.5)
+    found = here.sandbox.credentials()
+
+    def changed(name: str, **change: Any) -> dict[str, Any]:
+        file = here.folder / f"{name}-credentials.json"
+        file.write_text(json.dumps(found | change))
+        return {"credentials": str(file)}
+
+    quiet = f"http://127.0.0.1:{here.stack.enter_context(silent())}/v1/"
+    other = here.stack.enter_context(SandboxServer(rate_limiter="off"))
+    integrations = {
+        "sound": {"credentials": str(other.credentials_path), "requests_per_second": 5},
+        "twice": changed("twice"),
+        "strange": changed("strange", integration="cp1a5c9e3g7i2k6m0o4q"),
+        "none": {"credentials": str(here.folder / "none.json")},
+        "quiet": changed("quiet", apiUrl=quiet, integration="cp1a5c9e3g7i2k6m0o40"),
+    }
+    clarify = {"credentials": str(here.sandbox.credentials_path), "name": "main", "integrations": integrations}
+    rules = [{"topic": "plant/a", "publish": True, "to": "sound"}, {"topic": "plant/#"}]
+    result = asked(here.whole({"clarify": clarify, "mapping": {"rules": rules}}), "--json")
+    assert result.exit_code == 1
+    rows = [
+        (row["about"].partition(" "), row["level"], row["what"], row["finding"]) for row in json.loads(result.stdout)
+    ]
+    said = [(name, level, what, text) for (part, _, name), level, what, text in rows if part == "clarify"]
+    wrongs = {(name, what) for name, level, what, _ in said if level == "wrong"}
+    assert wrongs == {("twice", "credentials"), ("strange", "access"), ("none", "credentials"), ("quiet", "answer")}
+    assert {name for name, level, what, _ in said if (level, what) == ("ok", "clock")} == {"main", "sound", "twice"}
+    assert [(name, text) for name, _, what, text in said if text.startswith("admin:")] == [("sound", "admin: granted")]
+    assert any(text.endswith("like those of main") for _, _, _, text in said)
+    assert [text.partition(" is ")[0] for _, level, what, text in said if (level, what) == ("advice", "rate")] == [
+        "clarify.integrations.sound.requests_per_second"
+    ]
 
 
 def test_the_table_has_a_remedy_and_a_count(here: Place) -> None:

@@ -17,7 +17,16 @@ from tests.sandbox_server import SandboxServer, sandbox_fixture
 from tests.secret_search import SearchedCommands
 from tests.waiting import wait_until
 
-ODD = {"null_values": "erase", "gzip": "accept", "error_style": "live", "oversize": "reset"}
+ODD = {
+    "null_values": "erase", "gzip": "accept", "error_style": "live", "oversize": "reset", "max_body_bytes": 4_000_000,
+}  # fmt: skip
+SEVERAL = """\
+clarify:
+  credentials: credentials.json
+  integrations:
+    plant-b: {credentials: b.json}
+sources: [{type: mqtt, url: "mqtts://b", topics: ["#"]}]
+"""
 sandbox = sandbox_fixture("module", requests_per_second=100, **ODD)
 
 
@@ -26,9 +35,16 @@ def test_a_report_over_http_and_a_sandbox_like_it(
 ) -> None:
     report = tmp_path / "report.json"
     monkeypatch.setattr(session, "_MARGIN", 0.01)  # this sandbox takes a hundred times as much
+    config = tmp_path / "connector.yaml"
+    config.write_text(SEVERAL)
     arguments = ["probe", str(sandbox.credentials_path), "--yes", "--output", str(report), "--prefix", "p/"]
-    done = SearchedCommands().invoke(main, arguments)
+    refused = SearchedCommands().invoke(main, [*arguments, "--apply", str(config)])
+    assert (refused.exit_code, "one of default, plant-b" in refused.output) == (2, True)
+    assert sandbox.stats()["requests"] == {}
+    done = SearchedCommands().invoke(main, [*arguments, "--apply", str(config), "--integration", "plant-b"])
     assert done.exit_code == 0, done.output
+    assert config.read_text() == SEVERAL + "delivery:\n  max_bytes: 4000000B\n"
+    assert "delivery.max_bytes also counts for the integrations default" in done.output
     made = json.loads(report.read_text())
     assert made["complete"]
     assert ODD.items() <= made["sandbox"].items()

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from connector.commands.doctor import machine
 from connector.commands.doctor.machine import file_system, memory_limit
 from connector.commands.doctor.running import holder
+from connector.config.model import Config
 from connector.runtime.state_dir import lock_state_dir
 
 
@@ -47,6 +49,20 @@ def test_the_memory_limit_is_that_of_the_group_or_one_above(
 ) -> None:
     files(tmp_path, content)
     assert memory_limit(tmp_path) == limit
+
+
+def test_the_waiting_samples_of_every_integration_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files(tmp_path, {"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/memory.max": f"{2**30}\n"})
+    monkeypatch.setattr(machine, "ROOT", tmp_path)
+    found = {}
+    for number in (0, 2):
+        more = {f"plant-{n}": {"credentials": "c.json", "max_waiting_samples": 4 * 2**20} for n in range(number)}
+        clarify = {"credentials": "c.json", "integrations": more}
+        mqtt = {"type": "mqtt", "url": "mqtts://b", "topics": ["#"]}
+        config = Config.model_validate({"clarify": clarify, "sources": [mqtt]})
+        [finding] = machine.look_at_memory(config)
+        found[number] = int(finding.text.split("may take ")[1].split()[0])
+    assert found[2] - found[0] == 2 * 4 * 30, "MiB; a waiting sample needs 30 bytes"
 
 
 def test_the_file_system_is_that_of_the_nearest_mount(tmp_path: Path) -> None:

@@ -27,6 +27,10 @@ mapping:
         - topic: "{plc}/data"   # every PLC
           input: "{plc}"
 """
+NOWHERE = {
+    "apiUrl": "http://127.0.0.1:9/v1/", "integration": "cp1a5c9e3g7i2k6m0o4q",
+    "credentials": {"type": "client-credentials", "clientId": "EXAMPLE", "clientSecret": "EXAMPLE"},
+}  # fmt: skip
 SETTINGS = {"delivery.max_bytes": "1000000B", "delivery.requests_per_second": 0.5, "clarify.timeout": "23s"}
 
 
@@ -73,6 +77,73 @@ def test_nothing_is_written_without_consent_or_need(config: Path, tmp_path: Path
     assert "nothing to change" in done.stdout
 
 
+SEVERAL = """\
+clarify:
+    credentials: credentials.json
+    name: main
+    integrations:   # each plant has its own
+        plant-b: {credentials: b.json, requests_per_second: 0.8}   # the old one
+        plant.c:
+            credentials: c.json
+        1: {credentials: d.json}
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "rates", "shared"),
+    [
+        ("plant-b", (1, 0.5, 1, 1), ""),
+        ("plant.c", (1, 0.8, 0.5, 1), ""),
+        ("1", (1, 0.8, 1, 0.5), ""),
+        ("main", (0.5, 0.8, 0.5, 0.5), "delivery.requests_per_second also counts for the integrations plant.c, 1"),
+    ],
+)
+def test_the_settings_of_one_of_several_integrations_are_written_at_its_place(
+    config: Path, tmp_path: Path, name: str, rates: tuple[float, ...], shared: str
+) -> None:
+    config.write_text(SEVERAL + TEXT[TEXT.index("sources:") :])
+    done = run("--from", report(tmp_path, SETTINGS), "--apply", config, "--yes", "--integration", name)
+    assert done.exit_code == 0, done.output
+    loaded = load_config(config, without_secrets=True)
+    clarify, delivery = loaded.clarify, loaded.delivery
+    of_each = [delivery.of(clarify.integrations.get(one)).requests_per_second for one in clarify.names]
+    assert of_each == list(rates)
+    found = {one: clarify.of(prefix).timeout for one, prefix in clarify.names.items()}
+    assert {one for one, seconds in found.items() if seconds == 23} == (set(found) if name == "main" else {name})
+    assert delivery.max_bytes == 1_000_000
+    assert shared in done.stdout
+    others = ", ".join(one for one in clarify.names if one != name)
+    assert f"delivery.max_bytes also counts for the integrations {others}" in done.stdout
+    assert ("requests_per_second also" in done.stdout) == bool(shared)
+    assert "# each plant has its own" in config.read_text()
+    assert "# the old one" in config.read_text()
+
+
+def test_a_setting_that_the_other_integrations_do_not_need_is_not_written(config: Path, tmp_path: Path) -> None:
+    config.write_text(SEVERAL + TEXT[TEXT.index("sources:") :])
+    before = config.read_text()
+    kept = report(tmp_path, {"delivery.requests_per_second": 0.9})
+    done = run("--from", kept, "--apply", config, "--yes", "--integration", "plant-b")
+    assert (done.exit_code, config.read_text()) == (0, before)
+    assert "nothing to change" in done.stdout
+
+
+@pytest.mark.parametrize("credentials", [True, False])
+def test_one_of_several_integrations_must_be_named(config: Path, tmp_path: Path, credentials: bool) -> None:
+    """Before the probe begins, too: the address of the credentials is nowhere, and the name is the error."""
+    config.write_text(SEVERAL + TEXT[TEXT.index("sources:") :])
+    start: list[object] = ["--from", report(tmp_path, SETTINGS)]
+    if credentials:
+        start = [json.dumps(NOWHERE), "--yes"]
+    for more in ([], ["--integration", "plant-x"]):
+        done = run(*start, "--apply", config, *more)
+        assert done.exit_code == 2
+        assert "main, plant-b, plant.c, 1" in done.output
+        assert "--integration" in done.output
+    done = run(*start, "--integration", "plant-b")
+    assert (done.exit_code, "add --apply CONFIG" in done.output) == (2, True)
+
+
 @pytest.mark.parametrize(
     ("connector", "said"),
     [
@@ -116,9 +187,7 @@ def test_the_sandbox_refuses_a_report_that_it_cannot_follow(tmp_path: Path, swit
 
 def test_bounds_are_checked_before_anything_is_sent(tmp_path: Path) -> None:
     credentials = tmp_path / "credentials.json"
-    login = {"type": "client-credentials", "clientId": "EXAMPLE", "clientSecret": "EXAMPLE"}
-    address = {"apiUrl": "http://127.0.0.1:9/v1/", "integration": "cp1a5c9e3g7i2k6m0o4q"}
-    credentials.write_text(json.dumps({**address, "credentials": login}))
+    credentials.write_text(json.dumps(NOWHERE))
     for option, said in (("--max-requests", "requests may be needed"), ("--max-signals", "signals may be needed")):
         done = run(credentials, "--yes", option, 5)
         assert done.exit_code == 1

@@ -134,8 +134,6 @@ class TlsSocket:
                 size -= len(piece)
         except ssl.SSLWantReadError:
             self._is_dry = True
-        except ssl.SSLEOFError:  # closed without a word
-            self._is_over = True
         except ssl.SSLError as error:  # raised after what came before
             self._is_over, self._error = True, error
         if self._outgoing.pending or self._unsent:
@@ -147,9 +145,10 @@ class TlsSocket:
             raise BlockingIOError  # the other side asks and does not read: `send` will find that nothing is taken
         if data := self._sock.recv(_READ_AHEAD):
             self._incoming.write(data)
-        else:
-            self._incoming.write_eof()
-        self._is_dry = False
+            self._is_dry = False
+        else:  # closed, maybe without a word of TLS
+            self._is_over = True
+            self._incoming.write_eof()  # for the handshake
 
     def _send_answers(self) -> None:
         """Send what TLS itself has to say. What does not go now goes with the next read or write."""

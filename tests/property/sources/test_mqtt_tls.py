@@ -11,7 +11,10 @@ from hypothesis import strategies as st
 from tests.property.fuzz import FUZZ
 from tests.tls_server import WRAPS, TlsServer, Wrap, come, sent
 
-sizes = st.lists(st.integers(1, 300) | st.integers(1, 16_384), max_size=12)
+
+def filled(sizes: list[int]) -> list[bytes]:
+    """Messages of these sizes, each of another byte."""
+    return [bytes([i]) * size for i, size in enumerate(sizes)]
 
 
 def exchanged(
@@ -40,19 +43,17 @@ def exchanged(
                 if is_over := not data:
                     break
             turn += 1
-            while echoed < len(got) and (count := sent(client, bytes(got[echoed:]))):
-                echoed += count
-            back += server.received()
-        while echoed < len(got):
-            echoed += sent(client, bytes(got[echoed:]))
-            back += server.received()
-        return bytes(got), bytes(back + server.received())
-
+            if is_over and end != "in order":
+                break  # OpenSSL gives up: Python's cannot write any more
+            while echoed < len(got):
+                echoed += sent(client, bytes(got[echoed:]))
+                back += server.received()
+        return bytes(got), bytes(back)
 
 @FUZZ
 @given(
     st.sampled_from([ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3]),
-    sizes.map(lambda found: [bytes([i % 256]) * size for i, size in enumerate(found)]),
+    st.lists(st.integers(1, 300) | st.integers(1, 16_384), max_size=12).map(filled),
     st.lists(st.integers(1, 70) | st.integers(70, 70_000), min_size=1, max_size=5),
     st.lists(st.integers(1, 70) | st.integers(70, 1_000_000), min_size=1, max_size=5),
     st.sampled_from(["in order", "without a word", "within a record"]),
@@ -63,4 +64,5 @@ def test_fuzz_a_stream_of_records_is_read_as_python_reads_it(
     ours, theirs = (exchanged(wrap, version, messages, cuts, reads, end) for wrap in WRAPS.values())
     assert ours == theirs
     assert ours[0] == b"".join(messages[:-1] if end == "within a record" else messages)
-    assert ours[1] == ours[0]
+    if end == "in order":
+        assert ours[1] == ours[0]

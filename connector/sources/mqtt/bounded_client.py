@@ -22,6 +22,7 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 from connector.sources.mqtt.agreement import TOO_MANY_LENGTH_BYTES, Agreement
 from connector.sources.mqtt.bulk import Bulk, BulkReader
 from connector.sources.mqtt.packets import AROUND_PAYLOAD, MALFORMED, BreachError, Publish, read_publish
+from connector.sources.mqtt.tls import TlsSocket
 from connector.sources.mqtt.websocket import BoundedWebsocket
 
 _READ_AHEAD: Final = 64 * 1024
@@ -158,10 +159,10 @@ class BoundedClient(Client):
     def _receive(self) -> bytes:
         """What has come; empty if the broker has closed the connection. Raises BlockingIOError and other OSError.
 
-        With TLS and websockets, one read brings one record or frame, and brokers send each message in one of its own.
+        With websockets, one read brings one frame, and brokers send each message in one of its own.
         """
         data = super()._sock_recv(_READ_AHEAD)
-        if not data or (not self._ssl and self._transport == "tcp"):
+        if not data or self._transport != "websockets":
             return data
         pieces, size = [data], len(data)
         while size < _READ_AHEAD:
@@ -183,11 +184,11 @@ class BoundedClient(Client):
         return super().connect(host, port, keepalive, *args, **more)
 
     def _create_socket(self) -> Any:
+        sock: Any = self._create_socket_connection()
+        if self._ssl_context is not None:
+            sock = TlsSocket(sock, self._ssl_context, self._host, self._connect_timeout)
         if self._transport != "websockets":
-            return super()._create_socket()
-        sock = self._create_socket_connection()
-        if self._ssl:
-            sock = self._ssl_wrap_socket(sock)
+            return sock
         return BoundedWebsocket(sock, self._host, self._port, self._ssl, self._websocket_path, self._connect_timeout)
 
     def _sock_recv(self, bufsize: int) -> bytes:

@@ -7,6 +7,7 @@ once, and the answer to the request has a deadline.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from typing import Any, Final
 
@@ -119,6 +120,20 @@ class BoundedWebsocket(_WebsocketWrapper):
         self._count(size)
         return True
 
+    def _send_impl(self, data: bytes | bytearray) -> int:
+        """Send `data` in one frame. Raises `BlockingIOError` until all is sent: at 0, paho would drop the packet."""
+        if not self._requested_size:
+            self._flush()  # the rest of a pong
+            self._sendbuffer = self._create_frame(_BINARY, bytearray(data))
+            self._requested_size = len(data)
+        self._flush()
+        sent, self._requested_size = self._requested_size, 0
+        return sent
+
+    def _flush(self) -> None:
+        while self._sendbuffer:
+            self._sendbuffer = self._sendbuffer[self._socket.send(self._sendbuffer) :]
+
     def _fill(self, size: int) -> bool:
         """Read until `_head` has `size` bytes. Returns False if the other side has closed the connection."""
         while len(self._head) < size:
@@ -137,10 +152,6 @@ class BoundedWebsocket(_WebsocketWrapper):
         """Answer a ping, unless the other side does not read: then an answer would help nobody."""
         if self._sendbuffer:  # the answer must not be inside another frame
             return
-        answer = self._create_frame(_PONG, payload)
-        try:
-            sent = self._socket.send(answer)
-        except OSError:  # full, or closed: the next read reports the end
-            return
-        if sent < len(answer):
-            raise ConnectionAbortedError
+        self._sendbuffer = self._create_frame(_PONG, payload)
+        with contextlib.suppress(OSError):  # full: the rest goes before the next frame; closed: the next read says so
+            self._flush()

@@ -131,11 +131,11 @@ def played(
     *,
     in_bulk: bool = True,
     acknowledged: bool = True,
-    records: bool = False,
+    frames: bool = False,
 ) -> tuple[End, list[Received]]:
     """The end of a connection on which the broker sent this and left, and what was received.
 
-    Without `in_bulk`, each message is read alone. With `records`, each read brings one piece, as with TLS.
+    Without `in_bulk`, each message is read alone. With `frames`, each read brings one piece, as with websockets.
     """
     taken: list[Received] = []
     ours, theirs = socket.socketpair()
@@ -146,7 +146,7 @@ def played(
             return Pieces(cut(stream, sizes), ours)
 
         def read_messages(self, most_bytes: int, first_us: int) -> Bulk | None:
-            self._ssl = records
+            self._transport = "websockets" if frames else "tcp"
             return super().read_messages(most_bytes, first_us) if in_bulk else None
 
     with pytest.MonkeyPatch.context() as patched:
@@ -240,8 +240,8 @@ def test_fuzz_messages_read_in_bulk_are_the_messages_read_one_by_one(
     for _ in range(data.draw(st.integers(0, 1))):
         at = data.draw(st.integers(0, len(stream)))
         stream = stream[:at] + data.draw(st.binary(max_size=2)) + stream[at + data.draw(st.integers(0, 2)) :]
-    records = data.draw(st.booleans())
-    in_bulk = summary(*played(stream, sizes, protocol, acknowledged=False, records=records))
+    frames = data.draw(st.booleans())
+    in_bulk = summary(*played(stream, sizes, protocol, acknowledged=False, frames=frames))
     assert in_bulk == summary(*played(stream, sizes, protocol, in_bulk=False, acknowledged=False))
 
 

@@ -22,7 +22,6 @@ PARAMETERS = {name: ["self"] for name in _ALONE} | {
     "_sock_send": ["self", "buf"],
     "_packet_queue": ["self", "command", "packet", "mid", "qos", "info"],
     "_send_pubcomp": ["self", "mid"],
-    "_ssl_wrap_socket": ["self", "tcp_sock"],
 }
 IN_PACKET = {"command", "have_remaining", "remaining_count", "remaining_length", "packet", "to_process"}
 

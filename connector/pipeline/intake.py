@@ -193,6 +193,7 @@ class Intake:
         settled at once.
         """
         self._source = source
+        self._threaded = source if isinstance(source, ThreadedSource) else None
         self._mapper = mapper
         self._under_way = under_way
         self._rejects = rejects
@@ -234,7 +235,7 @@ class Intake:
             self.take_in(*left)
         while not self._stopping.is_set():
             moves()
-            if why := ended(self._source):
+            if self._threaded is not None and (why := self._threaded.ended()):
                 raise SourceFailedError(why)
             if not self._under_way.has_room(self._source.name):
                 self._hold()

@@ -286,7 +286,7 @@ class Connection:
                 arrivals.add_bulk(bulk)
             elif client.loop_read() != MQTTErrorCode.MQTT_ERR_SUCCESS:
                 break
-            if len(turn.records) == before or turn.size > _TURN_BYTES or not client.may_read:
+            if len(turn.records) == before or client.is_drained or turn.size > _TURN_BYTES or not client.may_read:
                 break
         arrivals.turn.rested = self._rest.resting
         self._rest.read(len(arrivals.turn.records), time.monotonic())

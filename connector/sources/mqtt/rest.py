@@ -135,8 +135,9 @@ class Rest:
         self._not_before = now + self._pause
         self._pause = min(2 * self._pause, _LONGEST_PAUSE)
         self._leave(now)
+        self.wanted = False
 
     def _leave(self, now: float) -> None:
-        self._resting = self.wanted = False
+        self._resting = False
         self.until = -math.inf
         self._begin_window(now)

@@ -13,7 +13,8 @@ import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import astuple, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
+from operator import attrgetter
 from pathlib import Path
 
 import structlog
@@ -38,6 +39,7 @@ class Counters:
 
 
 _KEYS = tuple(field.name for field in fields(Counters))
+_values = attrgetter(*_KEYS)
 
 
 @dataclass(slots=True)
@@ -88,7 +90,7 @@ class Database:
                 changed = counters != self.counters
                 if changed:
                     writer.executemany(
-                        "INSERT OR REPLACE INTO meta VALUES (?, ?)", zip(_KEYS, astuple(counters), strict=True)
+                        "INSERT OR REPLACE INTO meta VALUES (?, ?)", zip(_KEYS, _values(counters), strict=True)
                     )
                 writer.execute("COMMIT")
             except BaseException:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Container, Iterator
-from dataclasses import astuple
+from operator import attrgetter
 from typing import Final
 
 from connector.ledger.account import Counts, Tallies, Tally, merge
@@ -24,6 +24,9 @@ ADD_TO_LINE: Final = (
     f"INSERT INTO ledger (topic, {', '.join(COLUMNS)}) VALUES (?{', ?' * len(COLUMNS)}) "  # noqa: S608 - constants
     f"ON CONFLICT (topic) DO UPDATE SET {', '.join(f'{c} = {c} + excluded.{c}' for c in COLUMNS)}"
 )
+
+
+_counts = attrgetter(*COUNTS)
 
 
 def line_of(topic: str, known: Container[str], lines: int, most: int) -> str:
@@ -81,4 +84,4 @@ def read_tallies(connection: sqlite3.Connection) -> Tallies:
 
 def _line_columns(tallies: Tallies) -> Iterator[tuple[str | int, ...]]:
     """Yields the parameters of `ADD_TO_LINE`."""
-    return ((topic, *astuple(t.messages), *astuple(t.samples)) for topic, t in tallies.items())
+    return ((topic, *_counts(t.messages), *_counts(t.samples)) for topic, t in tallies.items())

@@ -193,6 +193,7 @@ class Intake:
         settled at once.
         """
         self._source = source
+        self._threaded = source if isinstance(source, ThreadedSource) else None
         self._mapper = mapper
         self._under_way = under_way
         self._rejects = rejects
@@ -234,7 +235,7 @@ class Intake:
             self.take_in(*left)
         while not self._stopping.is_set():
             moves()
-            if why := ended(self._source):
+            if self._threaded is not None and (why := self._threaded.ended()):
                 raise SourceFailedError(why)
             if not self._under_way.has_room(self._source.name):
                 self._hold()
@@ -332,6 +333,8 @@ class Intake:
         if self._saw_signals is not None:
             self._saw_signals(parts)
         self._delays.took_in(chunk, parts)
+        if self._source.reads_late() and _takes_arrival(chunk.records, parts):
+            self._source.read_at_once()
         self._tap.took_in(chunk, parts)
         self._commit()
         return True
@@ -404,3 +407,14 @@ def _divided(chunk: Chunk, first: int) -> tuple[Chunk, Chunk | None]:
         replace(chunk, positions=chunk.positions[:first], records=chunk.records[:first]),
         replace(chunk, positions=chunk.positions[first:], records=chunk.records[first:]),
     )
+
+
+def _takes_arrival(records: Sequence[Record], parts: Iterable[Part]) -> bool:
+    """Whether a sample has the time at which its record came in."""
+    for index, part in parts:
+        if isinstance(part, Rows):
+            if any(records[i].time_us == time_us for i, time_us in zip(part.indexes, part.times, strict=True)):
+                return True
+        elif any(records[index].time_us == time_us for _, time_us, _ in part.samples):
+            return True
+    return False

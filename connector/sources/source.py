@@ -163,6 +163,17 @@ class Source(Protocol):
         process, where they were durable before."""
         return None
 
+    def reads_late(self) -> bool:
+        """Whether the source may read messages some milliseconds late, to read several together; the default is False.
+
+        The pipeline then calls `read_at_once` if a sample has the time of arrival.
+        """
+        return False
+
+    def read_at_once(self) -> None:
+        """Read each message as it arrives, for some minutes; the default does nothing."""
+        return  # for mypy, a method with an empty body is abstract
+
     def unread(self) -> int:
         """Number of messages that were received and not polled yet; the default 0 is for a log outside the process."""
         return 0

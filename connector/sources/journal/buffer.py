@@ -114,6 +114,8 @@ class WriteBuffer:
         """The number of records for which the writer waits."""
         self._enough = Enough()
         self._lingers = False
+        self._waited = False
+        """Whether a batch has waited already, so that the writer does not."""
         self._waiting_bytes = file.waiting_bytes
         self.full = False
         self.closing = False
@@ -128,7 +130,8 @@ class WriteBuffer:
             self._bytes += batch.size
             if self._lingers:
                 self._added_at = self._clock()
-            if self._records >= self._wanted:
+            self._waited = self._waited or batch.waited
+            if self._waited or self._records >= self._wanted:
                 self._changed.notify_all()
 
     def commit(self, commit: Commit) -> None:
@@ -184,7 +187,8 @@ class WriteBuffer:
 
         If the last take was less than `linger` seconds ago, messages come often. Then this take waits until `linger`
         seconds are over, so that more messages share one write to disk, one acknowledgement and one chunk. The wait
-        ends early with `Enough` records, since a broker may wait for acknowledgements.
+        ends early with `Enough` records, since a broker may wait for acknowledgements; and with a batch that has
+        `waited`.
         """
         with self._changed:
             self._wanted = 1
@@ -197,19 +201,22 @@ class WriteBuffer:
             taken = WriteTurn(list(self._batches), self._commits, self._bytes, self.closing)
             self._batches.clear()
             self._records = 0
+            self._waited = False
             self._commits = []
         return taken
 
     def _linger(self) -> None:
         began = self._clock()
         seconds = self._taken_at + self.linger - began
-        if seconds <= 0 or self.closing:
+        if seconds <= 0 or self._waited or self.closing:
             return
         self._wanted = self._enough.records
         self._lingers, self._added_at = True, began
-        enough = self._changed.wait_for(lambda: self._records >= self._wanted or self.closing, seconds)
+        enough = self._changed.wait_for(lambda: self._records >= self._wanted or self._waited or self.closing, seconds)
         self._lingers = False
         now = self._clock()
+        if self._waited:
+            return
         if enough:
             self._enough.reached(self._records, now)
         elif self._records and now - self._added_at > self.linger / 2:

@@ -26,6 +26,8 @@ class Batch:
     records: list[Record]
     durable: Callable[[], None]
     """Called once, by another thread, when the broker does not need to send the messages again."""
+    waited: bool = False
+    """Whether the messages have waited for others already, so that the write does not wait."""
     size: int = field(init=False)
     """Approximate bytes of the records in memory."""
 

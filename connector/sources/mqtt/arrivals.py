@@ -29,6 +29,8 @@ class Received:
     """The number of messages that the broker sent beyond the Receive Maximum."""
     size: int = 0
     """About the bytes of memory that the records take."""
+    rested: bool = False
+    """Whether the messages have waited for one another already, at the end of a rest (see `rest.py`)."""
 
 
 class Arrivals:

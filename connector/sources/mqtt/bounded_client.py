@@ -58,6 +58,8 @@ class BoundedClient(Client):
         self._on_publish_received = on_publish_received
         self._ahead = b""
         self._at = 0
+        self._short = False
+        """Whether the last read found less than it had room for."""
         self._at_end = False
         """Whether the broker has closed the connection."""
         self._most = max(most_bytes, AROUND_PAYLOAD)
@@ -74,6 +76,11 @@ class BoundedClient(Client):
     def has_ahead(self) -> bool:
         """Whether bytes were read that paho has not asked for yet."""
         return self._at < len(self._ahead)
+
+    @property
+    def is_drained(self) -> bool:
+        """Whether all that had come is read, so that another read would find nothing."""
+        return self._short and not self.has_ahead()
 
     @property
     def may_read(self) -> bool:
@@ -148,6 +155,7 @@ class BoundedClient(Client):
             except OSError:
                 return None  # `loop_read` meets the same error, and ends the connection
             self._at_end = not self._ahead
+            self._short = len(self._ahead) < _READ_AHEAD
         found = self._bulk.read(self._ahead, self._at, most_bytes, first_us)
         if not found.records:
             return None
@@ -199,6 +207,7 @@ class BoundedClient(Client):
         elif len(packet["remaining_count"]) == 4:
             raise BreachError(MALFORMED, TOO_MANY_LENGTH_BYTES)
         if not self.has_ahead():
+            self._short = False
             self._ahead = b"" if self._at_end else super()._sock_recv(min(max(bufsize, _READ_AHEAD), _READ_AT_ONCE))
             self._at = 0
         if packet["have_remaining"]:

@@ -33,6 +33,7 @@ from connector.sources.mqtt.handshake import CONNECT_SECONDS, Handshake
 from connector.sources.mqtt.outbound import Outbound
 from connector.sources.mqtt.packets import BreachError, Publish
 from connector.sources.mqtt.refusals import Refusals
+from connector.sources.mqtt.rest import Rest
 from connector.sources.mqtt.section import MqttSection
 from connector.threads.watched import moves
 
@@ -110,6 +111,7 @@ class Connection:
         ends_session: Callable[[], bool] = lambda: False,
         refusals: Refusals | None = None,
         message_bytes: int = MESSAGE_BYTES,
+        rest: Rest | None = None,
     ) -> None:
         """Set the parameters; `run` opens the connection.
 
@@ -119,7 +121,7 @@ class Connection:
         acknowledgements that came too late. `remembered_filters`, `refusals` and `keep_session` are as in `Handshake`.
         Filters in `leave` are given up, as after a call of `leave()`. `ends_session` is called at the end, and returns
         whether the broker may forget our session. A message of more than about `message_bytes` comes without its end,
-        as a record with a problem.
+        as a record with a problem. `rest` says when the socket is left alone; without it, the socket never is.
         """
         self._settings = settings
         self._received = received
@@ -142,6 +144,8 @@ class Connection:
         """What the broker was asked for, and what the broker has granted: any thread may read the attributes."""
         self._client: BoundedClient
         self._arrivals = Arrivals(self._departure)
+        self._rest = rest or Rest()
+        self._rest.begin(time.monotonic())
         self._end: End | None = None
         self._nothing_waits_at = time.monotonic()
         """The last time when nothing waited to be sent."""
@@ -251,13 +255,16 @@ class Connection:
         if sock is None:  # closed since `_over` looked
             return
         pending = reading and (client.has_ahead() or (hasattr(sock, "pending") and sock.pending() > 0))
-        wanted = [outbound.woken, sock] if reading else [outbound.woken]
+        rest = self._rest.until - time.monotonic() if reading and not (pending or self._leave) else 0.0
+        resting = outbound.quiet = rest > 0
+        wanted = [outbound.woken, sock] if reading and not resting else [outbound.woken]
         try:
-            tick = 0.0 if pending else _TICK_SECONDS if reading else _ROOM_SECONDS
+            tick = 0.0 if pending else rest if resting else _TICK_SECONDS if reading else _ROOM_SECONDS
             readable, _, _ = ready_sockets(wanted, [sock] if client.want_write() else [], (), tick)
         except (OSError, ValueError):  # the socket is closed already
             self._end = self._end or End("the connection was lost")
             return
+        outbound.quiet = False  # before the queues are looked at
         if outbound.woken in readable:
             outbound.read_wakes()
         if client.backlog < _BACKLOG:
@@ -266,7 +273,7 @@ class Connection:
             self._departure.held = bool(outbound.held)
         if client.want_write():
             client.loop_write()
-        if sock in readable or pending:
+        if sock in readable or pending or (resting and time.monotonic() >= self._rest.until):
             self._read()
 
     def _read(self) -> None:
@@ -279,8 +286,10 @@ class Connection:
                 arrivals.add_bulk(bulk)
             elif client.loop_read() != MQTTErrorCode.MQTT_ERR_SUCCESS:
                 break
-            if len(turn.records) == before or turn.size > _TURN_BYTES or not client.may_read:
+            if len(turn.records) == before or client.is_drained or turn.size > _TURN_BYTES or not client.may_read:
                 break
+        arrivals.turn.rested = self._rest.resting
+        self._rest.read(len(arrivals.turn.records), time.monotonic())
         self._hand_over()
 
     def _hand_over(self) -> None:

@@ -35,6 +35,8 @@ class Outbound:
         self._open = True
         self._acknowledgements: deque[list[int]] = deque()
         self._messages: deque[tuple[str, bytes]] = deque(maxlen=_MESSAGES)
+        self.quiet = False
+        """Whether acknowledgements wake nobody, because the owner looks soon."""
         self.holds_back = False
         """Whether the newest acknowledgement waits for a newer one, so that the broker never has all."""
         self.held: list[int] = []
@@ -44,13 +46,15 @@ class Outbound:
         """A socket that is readable when another thread has data to send. `open_socket` sets the attribute."""
 
     def acknowledge(self, mids: list[int]) -> None:
-        """Send PUBACK for these packet ids, in this order. If the connection has ended, nothing is sent."""
+        """Send PUBACK for these packet ids, in this order; at the end of the rest if the owner is `quiet`. If the connection
+        has ended, nothing is sent."""
         with self._queues:
             if not self._open:
                 self._stale(len(mids))
                 return
             self._acknowledgements.append(mids)
-        self.wake()
+        if not self.quiet:
+            self.wake()
 
     def publish(self, topic: str, payload: bytes) -> bool:
         """Send this message, QoS 0, after the acknowledgements that wait.

@@ -32,6 +32,7 @@ from connector.sources.mqtt.loss import MqttHorizons, MqttSituation
 from connector.sources.mqtt.packets import AROUND_PAYLOAD
 from connector.sources.mqtt.refusals import Refusals
 from connector.sources.mqtt.reports import doubts, say_breach, say_greeting, say_not_ended, with_reasons
+from connector.sources.mqtt.rest import Rest
 from connector.sources.mqtt.rival import Rival
 from connector.sources.mqtt.section import MqttSection
 from connector.sources.source import Handover, Reread, Source, SourceFailedError
@@ -111,11 +112,14 @@ class MqttSource(Source):
         self._breaches: set[str] = set()
         """The rules that the broker broke."""
         self._stale_lock = threading.Lock()
+        self._rest = Rest()
         self._thread = WatchedThread(f"mqtt-{settings.name}", settings.name, self._run)
 
     def start(self, handover: Handover) -> None:
         """Connect in the background."""
-        self._journal.start(min(_MOST_LINGER, _LINGER_SHARE * handover.max_delay))
+        linger = min(_MOST_LINGER, _LINGER_SHARE * handover.max_delay)
+        self._rest = Rest(linger)
+        self._journal.start(linger)
         self._thread.start()
 
     def poll(self, timeout: float) -> Chunk | None:
@@ -238,6 +242,14 @@ class MqttSource(Source):
         """The times until the messages were in the journal; None for a journal in memory."""
         return self._journal.delays if isinstance(self._journal, DiskJournal) else None
 
+    def reads_late(self) -> bool:
+        """Whether messages may wait in the socket until they are read together (see `rest.py`)."""
+        return self._rest.wanted
+
+    def read_at_once(self) -> None:
+        """Leave out the rests of the network thread for the next ten minutes."""
+        self._rest.arrival_counts(time.monotonic())
+
     def unread(self) -> int:
         """The number of unread messages in the journal."""
         return self._journal.unread()
@@ -300,6 +312,7 @@ class MqttSource(Source):
                 ends_session=self._may_end_session,
                 refusals=self._refusals,
                 message_bytes=self._message_bytes,
+                rest=self._rest,
             )
             self._connection = connection
             if self._leave:  # another thread may have called `leave` between the two lines above
@@ -347,7 +360,7 @@ class MqttSource(Source):
         self._received += len(received.records)
         self._unwanted += received.unwanted
         self._too_early += received.too_early
-        self._journal.append(Batch(received.records, lambda: connection.acknowledge(received.mids)))
+        self._journal.append(Batch(received.records, lambda: connection.acknowledge(received.mids), received.rested))
 
     def _subscribed(self, connection: Connection, filters: frozenset[str]) -> None:
         if self._greeted is not connection:

@@ -105,6 +105,36 @@ def series(n: int, start: int = 0) -> list[Record]:
     return [record(i, time_us=TIME + i * 10**6) for i in range(start, start + n)]
 
 
+class LateSource(ListSource):
+    """It may read late, and notes whether it must not."""
+
+    at_once = 0
+
+    def reads_late(self) -> bool:
+        return True
+
+    def read_at_once(self) -> None:
+        self.at_once += 1
+
+
+def test_a_sample_with_the_time_of_arrival_makes_a_source_read_at_once(bench: Make) -> None:
+    """In whatever way the record is mapped: records of a known shape, and others."""
+    source = LateSource()
+    b = bench(source).start()
+    with_time = [record(b'{"ts": %d, "v": %d}' % (TIME // 10**6 - 5 + i, i)) for i in range(4)]
+    source.put(with_time[0])
+    source.put(*with_time[1:])
+    b.committed(4)
+    assert source.at_once == 0
+    source.put(record(5))
+    b.committed(5)
+    assert source.at_once == 1
+    source.put(record(6), record(7))
+    b.committed(7)
+    b.finish()
+    assert source.at_once == 2
+
+
 def test_what_comes_in_is_stored_and_committed(bench: Make) -> None:
     b = bench().start()
     for chunk in range(5):

@@ -116,3 +116,18 @@ def test_a_slow_stream_is_no_broker_that_waits(buffer: WriteBuffer) -> None:
     began = time.monotonic()
     assert len(buffer.take(SECONDS).batches) == 8
     assert time.monotonic() - began > 0.02, "8 are not enough to go on"
+
+
+def test_messages_that_have_waited_are_taken_at_once(buffer: WriteBuffer) -> None:
+    """Also during a wait that a commit began."""
+    buffer.linger = SECONDS
+    waited = Batch([Record("t", b"1", 1)], lambda: None, waited=True)
+    buffer.append(messages(1))
+    buffer.take(0)
+    began = time.monotonic()
+    buffer.append(waited)
+    assert len(buffer.take(SECONDS).batches) == 1
+    threading.Timer(0.02, buffer.append, [waited]).start()
+    buffer.commit(Commit("mqtt", "p", 1, {}))
+    assert len(buffer.take(SECONDS).batches) == 1
+    assert time.monotonic() - began < SECONDS / 2

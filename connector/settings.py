@@ -6,10 +6,12 @@ import contextlib
 import hashlib
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
-from importlib.metadata import EntryPoint, entry_points
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, Generic, NamedTuple, TypeVar, Union, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Final, Generic, Literal, NamedTuple, TypeVar, Union, get_args
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -19,18 +21,30 @@ from pydantic import (
     ConfigDict,
     Field,
     GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
     SecretStr,
+    TypeAdapter,
+    ValidationError,
+    ValidationInfo,
     ValidatorFunctionWrapHandler,
     WithJsonSchema,
     WrapValidator,
     model_validator,
 )
-from pydantic_core import CoreSchema, core_schema
+from pydantic_core import (
+    CoreSchema,
+    ErrorDetails,
+    InitErrorDetails,
+    PydanticCustomError,
+    PydanticKnownError,
+    core_schema,
+)
 
 from connector import ConnectorError
 
 if TYPE_CHECKING:
     import ssl
+    from importlib.metadata import EntryPoint
 
 READ_AGAIN: Final = "a file that ${file:…} names is read again before the next try"
 """The end of a remedy for a refused log-in."""
@@ -362,48 +376,141 @@ _Kind = TypeVar("_Kind", bound=Section)
 class Catalogue(Generic[_Kind]):
     """All kinds of one component, such as the kinds of sources: built-in kinds, and kinds of installed packages.
 
-    A kind is the class of a section in the configuration; the section's `type` is the kind's name. Another package adds
-    a kind by an entry point in the catalogue's group. The name of the entry point is the kind's name; the value is the
-    class.
+    A kind is the class of a section in the configuration; the section's `type` is the kind's name. A kind is imported
+    when a configuration names it, or when somebody asks for all kinds. Another package adds a kind by an entry point in
+    the catalogue's group. The name of the entry point is the kind's name; the value is the class.
     """
 
-    def __init__(self, group: str, base: type[_Kind], built_in: Sequence[type[_Kind]]) -> None:
-        """`group` is the group of entry points; every kind is a subclass of `base`."""
-        self.kinds: dict[str, type[_Kind]] = {section_type(kind): kind for kind in built_in}
-        """Name → section."""
-        self.broken: dict[str, str] = {}
+    def __init__(self, group: str, base: type[_Kind], built_in: Mapping[str, str]) -> None:
+        """`group` is the group of entry points; every kind is a subclass of `base`.
+
+        `built_in` has the built-in kinds: name → class, as `module:class`.
+        """
+        self.base: Final = base
+        self._group = group
+        self._built_in = built_in
+        self._loaded: dict[str, type[_Kind]] = {}
+
+    def kind(self, name: str) -> type[_Kind] | None:
+        """Returns the kind of this name; None if there is no such kind, or if it cannot be used."""
+        return self._of_built_in(name) if name in self._built_in else self._others[0].get(name)
+
+    @property
+    def kinds(self) -> dict[str, type[_Kind]]:
+        """Name → section, of all kinds."""
+        return {**{name: self._of_built_in(name) for name in self._built_in}, **self._others[0]}
+
+    @property
+    def broken(self) -> dict[str, str]:
         """Name of a kind of another package that cannot be used → the reason, as a text for people."""
+        return self._others[1]
+
+    def field(self, *, by_name: bool = False) -> Any:
+        """Returns the type of a field that holds a section of any kind in the catalogue.
+
+        With `by_name`, the name of a kind stands for its section, if the section needs no setting.
+        """
+        return Annotated[self.base, _AnyKind(self, by_name)]
+
+    def _of_built_in(self, name: str) -> type[_Kind]:
+        if name not in self._loaded:
+            module, _, section = self._built_in[name].partition(":")
+            self._loaded[name] = getattr(import_module(module), section)
+        return self._loaded[name]
+
+    @cached_property
+    def _others(self) -> tuple[dict[str, type[_Kind]], dict[str, str]]:
+        """The kinds of other packages, and the reasons for those that cannot be used."""
+        from importlib.metadata import entry_points  # noqa: PLC0415 - looks at all installed packages
+
+        kinds: dict[str, type[_Kind]] = {}
+        broken: dict[str, str] = {}
         named: dict[str, list[EntryPoint]] = {}
-        for found in entry_points(group=group):
+        for found in entry_points(group=self._group):
             named.setdefault(found.name, []).append(found)
         for name, offers in named.items():
             origins = " and ".join(sorted(map(_origin, offers)))
             try:
-                self.kinds[name] = self._kind(name, offers, base)
+                kinds[name] = self._of_package(name, offers)
             except _KindError as error:
-                self.broken[name] = f"{origins} cannot be used: {error}"
+                broken[name] = f"{origins} cannot be used: {error}"
             except Exception as error:  # noqa: BLE001 - after any error of one package, the other kinds must work
                 said = " ".join(str(error).split())  # pydantic's texts have several lines
-                self.broken[name] = f"{origins} cannot be used: {type(error).__name__}: {said}"
+                broken[name] = f"{origins} cannot be used: {type(error).__name__}: {said}"
+        return kinds, broken
 
-    @property
-    def field(self) -> Any:
-        """The type of a field that holds a section of any kind in the catalogue."""
-        return Annotated[Union[tuple(self.kinds.values())], Field(discriminator="type")]  # noqa: UP007 - the union is made at run time
-
-    def _kind(self, name: str, offers: Sequence[EntryPoint], base: type[_Kind]) -> type[_Kind]:
+    def _of_package(self, name: str, offers: Sequence[EntryPoint]) -> type[_Kind]:
         """Returns the kind that `offers` have under `name`. Raises `_KindError`, or any error of the package."""
         if len(offers) > 1:
             raise _KindError("several packages have a kind of this name; uninstall all packages but one")
-        if name in self.kinds:
+        if name in self._built_in:
             raise _KindError(f"{name!r} is a built-in kind")
         kind = offers[0].load()
-        if not (isinstance(kind, type) and issubclass(kind, base)):
-            raise _KindError(f"the entry point is not a subclass of {base.__module__}.{base.__qualname__}")
+        if not (isinstance(kind, type) and issubclass(kind, self.base)):
+            raise _KindError(f"the entry point is not a subclass of {self.base.__module__}.{self.base.__qualname__}")
         if get_args(kind.model_fields["type"].annotation) != (name,):
             raise _KindError(f"the entry point is called {name!r}, so the type must be Literal[{name!r}]")
         kind.model_json_schema()  # `clarify-connector schema` shows all kinds, and must not fail for a single kind
         return kind
+
+
+@dataclass(frozen=True, slots=True)
+class _AnyKind:
+    """Makes pydantic check a section by the kind that it names, as a union of all kinds would.
+
+    A union would import all kinds, and make the validators of all of them.
+    """
+
+    catalogue: Catalogue[Any]
+    by_name: bool
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        del source, handler
+        return core_schema.with_info_plain_validator_function(self._checked)
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        del schema
+        kinds = self.catalogue.kinds
+        union: Any = Annotated[Union[tuple(kinds.values())], Field(discriminator="type")]  # noqa: UP007 - made at run time
+        if self.by_name:
+            names = tuple(name for name, kind in kinds.items() if not _needed(kind))
+            union = union | Literal[names]
+        return handler(TypeAdapter(union).core_schema)
+
+    def _checked(self, value: Any, info: ValidationInfo) -> Any:
+        if isinstance(value, self.catalogue.base):
+            return value
+        if self.by_name and isinstance(value, str):
+            value = {"type": value}
+        if not isinstance(value, dict):
+            raise PydanticKnownError("model_attributes_type")
+        if "type" not in value:
+            raise PydanticKnownError("union_tag_not_found", {"discriminator": "'type'"})
+        name = str(value["type"])
+        kind = self.catalogue.kind(name)
+        if kind is None:
+            known = ", ".join(map(repr, self.catalogue.kinds))
+            raise PydanticKnownError(
+                "union_tag_invalid", {"discriminator": "'type'", "tag": name, "expected_tags": known}
+            )
+        try:
+            return kind.model_validate(value, context=info.context)
+        except ValidationError as error:
+            raise ValidationError.from_exception_data(
+                kind.__name__, [_below(name, one) for one in error.errors()]
+            ) from None
+
+
+def _needed(kind: type[Section]) -> bool:
+    return any(field.is_required() for name, field in kind.model_fields.items() if name != "type")
+
+
+def _below(name: str, found: ErrorDetails) -> InitErrorDetails:
+    """Returns a mistake in a section of the kind `name`: its place begins with the kind, as in a union."""
+    # The text of a validator may quote a value: nothing in it is a place to fill.
+    filled = None if found["type"] == "value_error" else found.get("ctx")
+    same = PydanticCustomError(found["type"], found["msg"], filled)
+    return InitErrorDetails(type=same, loc=(name, *found["loc"]), input=found["input"])
 
 
 class _KindError(Exception):
@@ -412,9 +519,3 @@ class _KindError(Exception):
 
 def _origin(found: EntryPoint) -> str:
     return f"{found.value} of {found.dist.name} {found.dist.version}" if found.dist else found.value
-
-
-def section_type(section: type[Section]) -> str:
-    """Returns the value of `type` that selects this kind of section."""
-    (name,) = get_args(section.model_fields["type"].annotation)
-    return str(name)

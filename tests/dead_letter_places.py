@@ -16,11 +16,11 @@ from paho.mqtt.properties import Properties
 
 from connector.conformance.dead_letters import Place, ReadablePlace
 from connector.dead_letters.as_json import from_json
+from connector.dead_letters.broker_sections import KafkaLettersSection, MqttLettersSection
 from connector.dead_letters.file_store import FileLetters
 from connector.dead_letters.kafka_store import KafkaLetters
 from connector.dead_letters.letter import DeadLetter
 from connector.dead_letters.mqtt_store import MqttLetters
-from connector.dead_letters.section import KafkaLettersSection, MqttLettersSection
 from connector.dead_letters.sqlite_store import SqliteLetters
 from tests.brokers import Mosquitto
 from tests.kafka_brokers import KafkaBroker

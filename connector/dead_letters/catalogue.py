@@ -10,19 +10,18 @@ from typing import TYPE_CHECKING, Annotated, Final, TypeAlias
 
 from pydantic import BeforeValidator
 
-from connector.dead_letters.section import (
-    DeadLettersSection,
-    FileLettersSection,
-    KafkaLettersSection,
-    MqttLettersSection,
-    SqliteLettersSection,
-)
+from connector.dead_letters.section import DeadLettersSection
 from connector.settings import Catalogue
 
 STORES: Final = Catalogue(
     "clarify_connector.dead_letters",
     DeadLettersSection,
-    (SqliteLettersSection, FileLettersSection, MqttLettersSection, KafkaLettersSection),
+    {
+        "sqlite": "connector.dead_letters.section:SqliteLettersSection",
+        "file": "connector.dead_letters.section:FileLettersSection",
+        "mqtt": "connector.dead_letters.broker_sections:MqttLettersSection",
+        "kafka": "connector.dead_letters.broker_sections:KafkaLettersSection",
+    },
 )
 
 
@@ -34,5 +33,5 @@ def _with_type(value: object) -> object:
 if TYPE_CHECKING:
     AnyStore: TypeAlias = DeadLettersSection
 else:
-    AnyStore = Annotated[STORES.field, BeforeValidator(_with_type)]
+    AnyStore = Annotated[STORES.field(), BeforeValidator(_with_type)]
 """The type of a field that holds the section of any kind of store."""

@@ -21,8 +21,8 @@ from connector.brokers.kafka import admin_settings
 from connector.brokers.kafka_errors import is_fatal
 from connector.brokers.kafka_headers import NO_NAME, read_headers
 from connector.dead_letters.as_json import NoLetterError, from_json, to_json
+from connector.dead_letters.broker_sections import KafkaLettersSection
 from connector.dead_letters.letter import DeadLetter, time_text
-from connector.dead_letters.section import KafkaLettersSection
 from connector.dead_letters.store import DeadLettersError, Gone, Told, Usage
 from connector.dead_letters.trimming import shrunk
 from connector.settings import CredentialsInUse, SettingsError

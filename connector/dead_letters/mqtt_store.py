@@ -38,9 +38,9 @@ from connector.brokers.mqtt import (
 )
 from connector.brokers.mqtt_section import MQTT_PORTS
 from connector.dead_letters.as_json import to_json
+from connector.dead_letters.broker_sections import MqttLettersSection
 from connector.dead_letters.letter import DeadLetter
 from connector.dead_letters.longest_letter import LongestLetter
-from connector.dead_letters.section import MqttLettersSection
 from connector.dead_letters.store import DeadLettersError, Usage
 from connector.dead_letters.trimming import shrunk
 from connector.settings import CredentialsInUse, SettingsError, fresh

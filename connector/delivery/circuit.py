@@ -37,7 +37,7 @@ from typing import Final
 
 import structlog
 
-from connector.clarify import ClarifyError, NotAllowed, Refused, Retryable
+from connector.clarify.errors import ClarifyError, NotAllowed, Refused, Retryable
 from connector.delivery.policy import asked_delay, hold_delay, retry_delay, slow_delay
 
 OPEN_FAILURES: Final = 6

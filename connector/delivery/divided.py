@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import NamedTuple, TypeAlias
 
-from connector.clarify import NamedInFrame
+from connector.clarify.errors import NamedInFrame
 from connector.packing.frame import Column
 from connector.records import Sample
 

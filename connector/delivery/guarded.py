@@ -11,8 +11,9 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Final, Protocol, TypeVar
 
-from connector.clarify import ClarifyError, InvalidParams, Retryable, SaveSignalsResult, SignalInfo, TooLarge
-from connector.clarify.models import check_input_id
+from connector.clarify.errors import ClarifyError, InvalidParams, Retryable, TooLarge
+from connector.clarify.models import SignalInfo, check_input_id
+from connector.clarify.results import SaveSignalsResult
 from connector.delivery.circuit import LOOK_SECONDS, Circuits, unforeseen
 from connector.threads.watched import moves
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from enum import Enum, auto
 from typing import Final
 
-from connector.clarify import ClarifyError, InvalidParams, NamedInFrame, NotAllowed, Refused, Retryable, TooLarge
+from connector.clarify.errors import ClarifyError, InvalidParams, NamedInFrame, NotAllowed, Refused, Retryable, TooLarge
 
 FIRST_DELAY: Final = 1.0
 LAST_DELAY: Final = 20.0

@@ -24,7 +24,8 @@ from typing import Final, Protocol
 
 import structlog
 
-from connector.clarify import ClarifyError, InsertResult, InvalidParams
+from connector.clarify.errors import ClarifyError, InvalidParams
+from connector.clarify.results import InsertResult
 from connector.delivery.circuit import LOOK_SECONDS, Circuit, Circuits, CircuitState, unforeseen
 from connector.delivery.divided import Columns, joined, split_columns, values_in, without_named
 from connector.delivery.pace import Pace

@@ -9,25 +9,9 @@ the format's `type`; its value is the class of the format's section (see `sectio
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
-from pydantic import BeforeValidator
-
-from connector.formats.binary.sections import BinaryFormatSection, CborFormatSection, MessagePackFormatSection
-from connector.formats.schema.sections import AvroFormatSection, JsonSchemaFormatSection, ProtobufFormatSection
 from connector.formats.section import MAX_PAYLOAD, NO_REGISTRIES, FormatSection, Registries
-from connector.formats.sparkplug.section import SparkplugFormatSection
-from connector.formats.text.sections import (
-    CsvFormatSection,
-    GraphiteFormatSection,
-    InfluxFormatSection,
-    JsonFormatSection,
-    KeyValueFormatSection,
-    NdjsonFormatSection,
-    PrometheusFormatSection,
-    TextFormatSection,
-    XmlFormatSection,
-)
 from connector.records import Reason
 from connector.settings import Catalogue
 
@@ -39,24 +23,24 @@ Compression: TypeAlias = Literal["none", "auto", "gzip", "zlib", "zstd", "lz4"]
 FORMATS: Final = Catalogue(
     "clarify_connector.formats",
     FormatSection,
-    (
-        JsonFormatSection,
-        NdjsonFormatSection,
-        TextFormatSection,
-        CsvFormatSection,
-        KeyValueFormatSection,
-        XmlFormatSection,
-        InfluxFormatSection,
-        PrometheusFormatSection,
-        GraphiteFormatSection,
-        MessagePackFormatSection,
-        CborFormatSection,
-        BinaryFormatSection,
-        AvroFormatSection,
-        ProtobufFormatSection,
-        JsonSchemaFormatSection,
-        SparkplugFormatSection,
-    ),
+    {
+        "json": "connector.formats.text.sections:JsonFormatSection",
+        "ndjson": "connector.formats.text.sections:NdjsonFormatSection",
+        "text": "connector.formats.text.sections:TextFormatSection",
+        "csv": "connector.formats.text.sections:CsvFormatSection",
+        "key_value": "connector.formats.text.sections:KeyValueFormatSection",
+        "xml": "connector.formats.text.sections:XmlFormatSection",
+        "influx": "connector.formats.text.sections:InfluxFormatSection",
+        "prometheus": "connector.formats.text.sections:PrometheusFormatSection",
+        "graphite": "connector.formats.text.sections:GraphiteFormatSection",
+        "messagepack": "connector.formats.binary.sections:MessagePackFormatSection",
+        "cbor": "connector.formats.binary.sections:CborFormatSection",
+        "binary": "connector.formats.binary.sections:BinaryFormatSection",
+        "avro": "connector.formats.schema.sections:AvroFormatSection",
+        "protobuf": "connector.formats.schema.sections:ProtobufFormatSection",
+        "json_schema": "connector.formats.schema.sections:JsonSchemaFormatSection",
+        "sparkplug_b": "connector.formats.sparkplug.section:SparkplugFormatSection",
+    },
 )
 
 
@@ -65,21 +49,10 @@ def known_reasons() -> list[Reason]:
     return [*Reason, *(Reason(word) for kind in FORMATS.kinds.values() for word in kind.reasons)]
 
 
-def _section(value: object) -> object:
-    return {"type": value} if isinstance(value, str) else value
-
-
-def _needs_nothing(section: type[FormatSection]) -> bool:
-    return not any(field.is_required() for name, field in section.model_fields.items() if name != "type")
-
-
 if TYPE_CHECKING:
     FormatField: TypeAlias = FormatSection
 else:
-    _NAMES = tuple(name for name, section in FORMATS.kinds.items() if _needs_nothing(section))
-    FormatField = Annotated[
-        FORMATS.field, BeforeValidator(_section, json_schema_input_type=FORMATS.field | Literal[_NAMES])
-    ]
+    FormatField = FORMATS.field(by_name=True)
 """The type of a field that holds a format: a section, or only the name of a format that needs no setting."""
 
 

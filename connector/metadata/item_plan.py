@@ -16,8 +16,9 @@ from enum import StrEnum
 from itertools import islice
 from typing import Final
 
-from connector.clarify import ClarifyError, SignalInfo
+from connector.clarify.errors import ClarifyError
 from connector.clarify.limits import PUBLISHED_SIGNALS
+from connector.clarify.models import SignalInfo
 from connector.metadata.item_views import Decision, FoundSignal, ItemAction, Items, View, changes, decide
 from connector.metadata.reconciler import Batches
 from connector.metadata.signals import as_saved, save_changes

@@ -17,8 +17,9 @@ from typing import Any, Final, NamedTuple, TypeAlias
 import orjson
 import structlog
 
-from connector.clarify import InvalidParams, Item, NotAllowed, Retryable
+from connector.clarify.errors import InvalidParams, NotAllowed, Retryable
 from connector.clarify.limits import NAME_LENGTH
+from connector.clarify.models import Item
 from connector.records import ItemMetadata, Overwrite
 
 ANNOTATION: Final = "clarify-connector/published"

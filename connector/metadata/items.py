@@ -18,7 +18,7 @@ import msgspec
 import orjson
 import structlog
 
-from connector.clarify import ClarifyError
+from connector.clarify.errors import ClarifyError
 from connector.clarify.limits import PUBLISHED_SIGNALS
 from connector.delivery.slots import Slots
 from connector.metadata.guarded_store import EntryStore

@@ -26,7 +26,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Final
 
-from connector.clarify import ClarifyError, InvalidParams, NotAllowed, Refused
+from connector.clarify.errors import ClarifyError, InvalidParams, NotAllowed, Refused
 from connector.delivery.policy import Action, judge_request
 
 FIRST_RETRY: Final = 3600.0

@@ -18,8 +18,10 @@ import msgspec
 import orjson
 import structlog
 
-from connector.clarify import ClarifyError, InvalidParams, SaveSignalsResult, SignalInfo
+from connector.clarify.errors import ClarifyError, InvalidParams
 from connector.clarify.limits import DESCRIPTION_LENGTH, NAME_LENGTH
+from connector.clarify.models import SignalInfo
+from connector.clarify.results import SaveSignalsResult
 from connector.delivery.slots import Slots
 from connector.metadata.guarded_store import EntryStore
 from connector.metadata.outbox import Outbox

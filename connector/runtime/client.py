@@ -8,8 +8,9 @@ from pathlib import Path
 import structlog
 
 from connector import __version__
-from connector.clarify import Api, Credentials, Timeouts
-from connector.clarify.credentials import CurrentCredentials
+from connector.clarify.api import Api
+from connector.clarify.credentials import Credentials, CurrentCredentials
+from connector.clarify.transport import Timeouts
 from connector.config.model import Config
 from connector.delivery.section import ClarifySection
 from connector.runtime.state_dir import StartError

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from connector.clarify import Api
+from connector.clarify.api import Api
 from connector.delivery.circuit import Circuits
 from connector.delivery.guarded import GuardedClient
 from connector.delivery.section import DeliverySection

@@ -9,15 +9,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from connector.settings import Catalogue
-from connector.sources.file.section import FileSection
-from connector.sources.kafka.section import KafkaSection
-from connector.sources.mqtt.section import MqttSection
 from connector.sources.section import SourceSection
 
-SOURCES: Final = Catalogue("clarify_connector.sources", SourceSection, (MqttSection, KafkaSection, FileSection))
+SOURCES: Final = Catalogue(
+    "clarify_connector.sources",
+    SourceSection,
+    {
+        "mqtt": "connector.sources.mqtt.section:MqttSection",
+        "kafka": "connector.sources.kafka.section:KafkaSection",
+        "file": "connector.sources.file.section:FileSection",
+    },
+)
 
 if TYPE_CHECKING:
     AnySource: TypeAlias = SourceSection
 else:
-    AnySource = SOURCES.field
+    AnySource = SOURCES.field()
 """The type of a field that holds the section of any kind of source."""

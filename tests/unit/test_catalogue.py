@@ -37,7 +37,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def catalogue() -> Catalogue[Kind]:
-    return Catalogue("clarify_connector.tests", Kind, (BuiltIn,))
+    return Catalogue("clarify_connector.tests", Kind, {"built_in": "tests.unit.test_catalogue:BuiltIn"})
 
 
 def test_a_kind_of_another_package_is_one_like_the_built_in_ones(site: Path) -> None:

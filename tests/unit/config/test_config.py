@@ -17,7 +17,7 @@ from connector.config.address import Address
 from connector.config.model import Config, ObserveSection
 from connector.config.otlp import OtlpSection
 from connector.config.read import ConfigError, load_config, rule_lines, secret_files
-from connector.dead_letters.section import KafkaLettersSection, MqttLettersSection
+from connector.dead_letters.broker_sections import KafkaLettersSection, MqttLettersSection
 from connector.delivery.section import ClarifySection, DeliverySection
 from connector.formats.schema.registry.section import SchemaRegistrySection
 from connector.mapping.presets import Presets

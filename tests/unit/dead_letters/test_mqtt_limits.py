@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from connector.conformance.dead_letters import a_letter
+from connector.dead_letters.broker_sections import MqttLettersSection
 from connector.dead_letters.mqtt_store import MqttLetters
-from connector.dead_letters.section import MqttLettersSection
 from connector.dead_letters.store import DeadLettersError
 from tests.hostile.mqtt_broker import (
     DISCONNECT,

@@ -29,8 +29,8 @@ from confluent_kafka.admin import (
 from structlog.testing import capture_logs
 
 from connector.conformance.dead_letters import a_letter
+from connector.dead_letters.broker_sections import KafkaLettersSection
 from connector.dead_letters.kafka_store import KafkaLetters
-from connector.dead_letters.section import KafkaLettersSection
 from connector.dead_letters.store import DeadLettersError
 from connector.ledger.account import Commit, Counts, Tally
 from connector.ledger.source_file import SourceFile

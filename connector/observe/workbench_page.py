@@ -108,8 +108,6 @@ class Workbench:
             topic, text, rule = asked["topic"], asked["text"], asked.get("rule")
         except (ValueError, RecursionError, LookupError, AttributeError, TypeError):
             return json_page(400, {"error": "send JSON with topic, text and rule"})
-        from connector.try_out.trial import run_trial  # noqa: PLC0415 - as above
-
         config = self._config()
         rules = range(1, len(config.mapping.rules) + 1)
         if not isinstance(topic, str) or not isinstance(text, str) or (rule is not None and rule not in rules):

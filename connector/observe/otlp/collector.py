@@ -82,7 +82,8 @@ class Collector:
                 headers={"Content-Type": _PROTOBUF, "Content-Encoding": "gzip"},
             )
         except NoAnswer as error:
-            self._read_again()  # the authorities of the environment may have been renewed
+            if self._section.tls.ca_file is None:
+                self._read_again()  # the authorities of the environment may have been renewed
             raise NotSentError(f"no answer: {error}") from None
         except BadAnswer as error:
             raise NotSentError(str(error)) from None

@@ -180,6 +180,19 @@ def to_datetime(instant: int) -> datetime:
     return _EPOCH + timedelta(microseconds=instant)
 
 
+def duration(value: str | timedelta) -> timedelta | None:
+    """A fixed duration; None for zero. Errors are those of `duration_text`."""
+    text = duration_text(value)
+    found = None if text is None or isinstance(value, timedelta) else _DURATION.match(text)
+    if found is None:
+        return (value or None) if isinstance(value, timedelta) else None
+    units = zip(("weeks", "days", "hours", "minutes", "seconds"), found.group(1, 2, 4, 5, 6), strict=True)
+    try:
+        return timedelta(**{unit: float(number[:-1]) for unit, number in units if number}) or None
+    except OverflowError:
+        raise ArgumentError(f"{value!r} is too long for a duration") from None
+
+
 def duration_text(value: str | timedelta) -> str | None:
     """A fixed duration as ISO 8601 text such as PT5M; None for zero, which means "not set" in the API.
 

@@ -12,7 +12,7 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
 
 from connector.clarify import iso8601
 from connector.clarify.api_model import ApiModel, Dumped
@@ -66,9 +66,9 @@ def _enum_key(key: object) -> int:
     return key
 
 
-def _duration(value: object) -> str | None:
+def _duration(value: object) -> timedelta | None:
     if value is None or isinstance(value, str | timedelta):
-        return None if value is None else iso8601.duration_text(value)
+        return None if value is None else iso8601.duration(value)
     raise ValueError("must be ISO 8601 text such as PT5M, or a timedelta")
 
 
@@ -87,17 +87,23 @@ class ValueType(StrEnum):
     enum = "enum"
 
 
-Duration = Annotated[str | timedelta | None, BeforeValidator(_duration)]
-"""A duration, stored as ISO 8601 text; None if the duration is not set."""
+def _duration_on_wire(value: str | timedelta | None) -> str | None:
+    return None if value is None else iso8601.duration_text(value)
+
+
+Duration = Annotated[
+    str | timedelta | None, BeforeValidator(_duration), PlainSerializer(_duration_on_wire, when_used="json")
+]
+"""A duration: given as ISO 8601 text too, read as a timedelta; None if the duration is not set."""
 
 
 class SignalInfo(ApiModel):
     """The complete metadata of a signal. Saving resets every attribute that is not given.
 
     `labels` are lists of texts by key. `enum_values` are the texts of the states 0 to 9999. `sample_interval` and
-    `gap_detection` are timedeltas or texts such as PT5M. Only `annotations` are merged with the stored annotations;
-    None leaves the stored annotations unchanged. Fields may be changed; the rules are checked again. Source of the
-    fields: docs api/1.1/types/views. Source of the limits: `limits`.
+    `gap_detection` are timedeltas; texts such as PT5M are accepted. Only `annotations` are merged with the stored
+    annotations; None leaves the stored annotations unchanged. Fields may be changed; the rules are checked again.
+    Source of the fields: docs api/1.1/types/views. Source of the limits: `limits`.
 
     >>> Signal(name="Mill", value_type="enum", enum_values={0: "off", 1: "on"}, labels={"site": ["Oslo"]})
     """
@@ -132,8 +138,8 @@ class SignalInfo(ApiModel):
             "valueType": self.value_type,
             "engUnit": self.eng_unit,
             "enumValues": {str(value): text for value, text in self.enum_values.items()},
-            "sampleInterval": _duration(self.sample_interval),
-            "gapDetection": _duration(self.gap_detection),
+            "sampleInterval": _duration_on_wire(self.sample_interval),
+            "gapDetection": _duration_on_wire(self.gap_detection),
         }
         if self.annotations is not None:
             view["annotations"] = dict(self.annotations)

@@ -129,5 +129,5 @@ def _already_saved(config: Config, integration: str) -> Mapping[str, str]:
 
 
 def _changes(signal: SignalResource, wanted: SignalInfo) -> list[Change]:
-    changed = save_changes(signal.attributes.model_dump(by_alias=True), wanted)
+    changed = save_changes(signal.attributes.to_wire(), wanted)
     return [Change(name, before, after) for name, (before, after) in changed.items()]

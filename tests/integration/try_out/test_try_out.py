@@ -297,14 +297,16 @@ def test_signals_are_compared_with_those_of_clarify(tmp_path: Path) -> None:
         file = tmp_path / "c.yaml"
         shutil.copy(sandbox.credentials_path, tmp_path / "credentials.json")
         file.write_text(
-            f"clarify: {{credentials: credentials.json}}\n"
+            "clarify: {credentials: credentials.json}\n"
             f"sources: [{{type: mqtt, url: 'mqtt://h', topics: ['#']}}]\n{MAPPING}"
+            "      gap_detection: 5m\n      sample_interval: 90s\n"
         )
+        durations = {"gapDetection": "PT5M", "sampleInterval": "PT90S"}
         with Client(sandbox.credentials_path) as client:
             client.save_signals(
                 signals_by_input={
-                    "plant/changed:v": Signal(name="by hand", eng_unit="bar"),
-                    "plant/same:v": Signal(name="same v", eng_unit="bar"),
+                    "plant/changed:v": Signal(name="by hand", eng_unit="bar", **durations),
+                    "plant/same:v": Signal(name="same v", eng_unit="bar", **durations),
                 }
             )
         output, _ = here("preview", file, "--input", capture, "--json")

@@ -93,6 +93,7 @@ def test_limits_are_inclusive() -> None:
         ({"enumValues": {"1": ""}}, "enumValues.1", "at least 1 character"),
         ({"enumValues": {"1": "t" * 129}}, "enumValues.1", "at most 128 characters"),
         ({"sampleInterval": "P1M"}, "sampleInterval", "no fixed duration"),
+        ({"gap_detection": "P9999999999D"}, "gapDetection", "too long"),
         ({"gap_detection": 300}, "gapDetection", "ISO 8601 text"),
         ({"gapDetection": timedelta(seconds=-1)}, "gapDetection", "below zero"),
         ({"unit": "bar"}, "unit", "unknown field"),
@@ -111,9 +112,26 @@ def test_a_broken_rule_names_the_field(change: dict[str, object], place: str, ru
 def test_both_names_read_a_field() -> None:
     signal = Signal(name="Boiler", engUnit="bar", gapDetection=timedelta(minutes=5))
     assert signal.eng_unit == signal.engUnit == "bar"  # type: ignore[attr-defined]
-    assert signal.gap_detection == signal.gapDetection == "PT5M"  # type: ignore[attr-defined]
+    assert signal.gap_detection == signal.gapDetection == timedelta(minutes=5)  # type: ignore[attr-defined]
     with pytest.raises(AttributeError, match="engineering"):
         _ = signal.engineering  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("text", "read", "sent"),
+    [
+        ("PT24H", timedelta(days=1), "P1D"),
+        ("P1W2DT3H4M5.25S", timedelta(days=9, hours=3, minutes=4, seconds=5, milliseconds=250), "P9DT3H4M5.25S"),
+        ("PT0S", None, None),
+    ],
+)
+def test_a_duration_is_read_as_in_an_answer(text: str, read: timedelta | None, sent: str | None) -> None:
+    signal = Signal(name="Boiler", gap_detection=text)
+    assert (signal.gap_detection, signal.to_wire()["gapDetection"]) == (read, sent)
+    assert signal.model_dump(mode="json")["gapDetection"] == sent
+    assert signal.gap_detection == SavedSignal(name="Boiler", input="b", gap_detection=text).gap_detection
+    signal.sample_interval = text
+    assert signal.sample_interval == read
 
 
 def test_an_item_is_a_signal_and_its_visibility() -> None:

@@ -264,6 +264,7 @@ def test_metadata_can_be_changed_and_dumped(pair: Pair, kind: str) -> None:
         view.labels["hall"] = ["3"]
         assert view.valueType.value == "enum"
         assert view.dict() == view.model_dump()
+        assert view.gapDetection == view.dict()["gapDetection"] == timedelta(minutes=5)
         shown.append(json.loads(view.model_dump_json()))
     theirs, mine = map(without_none, shown)
     assert timedelta(minutes=5) == pyclarify.Signal(name="a", gapDetection=theirs.pop("gapDetection")).gapDetection

@@ -83,7 +83,7 @@ class Workbench:
         """The mapping as its file has it, and the first rule that takes the topic, whatever else the rule asks for."""
         if self._file is None:
             return {"rules": [], "whole": None, "takes": None}
-        from connector.try_out.trial import mapping_texts, rule_taking  # noqa: PLC0415 - only for the workbench
+        from connector.try_out.trial import mapping_texts, rule_taking  # noqa: PLC0415 - only a person at the workbench needs it
 
         texts = mapping_texts(self._file)
         return {
@@ -104,6 +104,8 @@ class Workbench:
             topic, text, rule = asked["topic"], asked["text"], asked.get("rule")
         except (ValueError, RecursionError, LookupError, AttributeError, TypeError):
             return json_page(400, {"error": "send JSON with topic, text and rule"})
+        from connector.try_out.trial import run_trial  # noqa: PLC0415 - only a person at the workbench needs it
+
         config = self._config()
         rules = range(1, len(config.mapping.rules) + 1)
         if not isinstance(topic, str) or not isinstance(text, str) or (rule is not None and rule not in rules):
@@ -114,8 +116,6 @@ class Workbench:
             return json_page(400, {"error": str(error)})
         if not found.lines:
             return json_page(409, {"error": "no message of this topic has come since you look; wait for one"})
-        from connector.try_out.trial import run_trial  # noqa: PLC0415 - as above
-
         outcome = run_trial(self._file, config.mapping.digest, rule, text, found.lines[-_MOST_LINES:])
         return json_page(200, {**outcome, "missing": found.missing})
 
@@ -124,7 +124,7 @@ def of_tap(tap: Tap) -> Callable[[str], Gathered]:
     """Returns the function that gathers the messages of one process."""
 
     def gather(topic: str) -> Gathered:
-        from connector.try_out.trial import lines_of  # noqa: PLC0415 - as above
+        from connector.try_out.trial import lines_of  # noqa: PLC0415 - only a person at the workbench needs it
 
         found = tap.collect(topic)
         seen = found.seen

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import pytest
 from pydantic import Field
 
+from connector.config.read import catalogues
 from connector.settings import Catalogue, Section
 from tests.packages import made_up
 
@@ -38,6 +39,12 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def catalogue() -> Catalogue[Kind]:
     return Catalogue("clarify_connector.tests", Kind, {"built_in": "tests.unit.test_catalogue:BuiltIn"})
+
+
+def test_each_built_in_kind_has_the_name_by_which_it_is_found() -> None:
+    for what, one in catalogues().values():
+        for name, kind in one.kinds.items():
+            assert get_args(kind.model_fields["type"].annotation) == (name,), what
 
 
 def test_a_kind_of_another_package_is_one_like_the_built_in_ones(site: Path) -> None:

@@ -182,3 +182,23 @@ def test_ssl_cert_file_has_precedence(monkeypatch: pytest.MonkeyPatch, authority
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/no/such/ca.pem")
     with HostileServer(answers(with_body(b"{}")), tls=context, scheme="https") as server, closing(line()) as sent_by:
         assert post(sent_by, server.url).status == 200
+
+
+def test_all_clients_share_the_usual_authorities_and_read_named_ones_anew(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Each connector has a client for each integration; a file that the environment names may change meanwhile."""
+    line().close()
+    read: list[object] = []
+    make = ssl.create_default_context
+    monkeypatch.setattr(ssl, "create_default_context", lambda **said: read.append(said["cafile"]) or make(**said))
+    line().close()
+    assert read == []
+    authorities = tmp_path / "ca.pem"
+    trustme.CA().cert_pem.write_to_path(authorities)
+    for name in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"):
+        with monkeypatch.context() as named:
+            named.setenv(name, str(authorities))
+            line().close()
+            line().close()
+    assert read == [str(authorities)] * 4

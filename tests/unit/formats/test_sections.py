@@ -97,6 +97,7 @@ def test_a_rule_without_a_format_reads_json() -> None:
         ({"type": "csv", "delimiter": '"'}, "must differ"),
         ({"type": "csv", "header": False}, "needs columns"),
         ({"type": "csv", "columns": ["a", "a"]}, "two columns are called 'a'"),
+        ({"type": "csv", "columns": ["{error}", "{error}"]}, "two columns are called '{error}'"),
         ({"type": "csv", "columns": [None]}, "leaves every column out"),
         ({"type": "influx", "precision": "m"}, "precision"),
         ({"type": "key_value", "separator": ",", "decimal": ","}, "what stands between the pairs"),

@@ -168,6 +168,25 @@ def test_a_blocking_write_sends_all() -> None:
         assert got == data
 
 
+def test_nothing_is_read_while_the_other_side_takes_no_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server may ask for new keys again and again, and each question makes an answer."""
+    monkeypatch.setattr(tls, "_MOST_ANSWERS", 1000)
+    data = b"x" * 100_000
+    with TlsServer() as server:
+        client = server.connect()
+        assert come(client) is None
+        at = 0
+        while count := sent(client, data[at:]):
+            at += count
+        assert len(client._unsent) > 1000, "as long as so many answers"
+        server.sock.sendall(server.records(b"question"))
+        assert come(client) is None
+        assert not client.pending()
+        server.received()
+        assert sent(client, data[at:])
+        assert come(client) == b"question"
+
+
 # -- the handshake -----------------------------------------------------------------------------------
 
 

@@ -137,9 +137,9 @@ def come(client: Client, size: int = 65_536) -> bytes | None:
     return data
 
 
-def sent(client: Client, data: bytes) -> int:
-    """How much a write took: 0 if nothing fits."""
+def sent(client: Client, data: bytes) -> int | None:
+    """How much a write took: None if nothing fits."""
     try:
         return int(client.send(data))
     except (BlockingIOError, ssl.SSLWantWriteError):
-        return 0
+        return None

@@ -35,6 +35,8 @@ class TlsSocket:
         """
         self._sock = sock
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._plain = memoryview(bytearray(_READ_AHEAD))
+        """What was decrypted by the present call of `recv`."""
         self._is_dry = True
         """Whether `_incoming` has no whole record."""
         self._is_over = False
@@ -122,23 +124,21 @@ class TlsSocket:
 
     def _decrypted(self, size: int) -> bytes:
         """Up to `size` bytes of what was read ahead; each read of OpenSSL brings one record at most."""
-        pieces = []
-        read = self._tls.read
+        read, plain, end = self._tls.read, self._plain, 0
         try:
-            while size > 0:
-                piece = read(min(size, _RECORD))
-                if not piece:
+            while end < size:
+                count: int = read(size - end, plain[end:size])  # type: ignore[assignment] # the stub knows no buffers
+                if not count:
                     self._is_over = True
                     break
-                pieces.append(piece)
-                size -= len(piece)
+                end += count
         except ssl.SSLWantReadError:
             self._is_dry = True
         except ssl.SSLError as error:  # raised after what came before
             self._is_over, self._error = True, error
         if self._outgoing.pending or self._unsent:
             self._send_answers()
-        return b"".join(pieces)
+        return plain[:end].tobytes()
 
     def _read_ahead(self) -> None:
         if len(self._unsent) + self._outgoing.pending > _MOST_ANSWERS:

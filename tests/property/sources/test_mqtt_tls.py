@@ -44,9 +44,10 @@ def exchanged(
                     break
             turn += 1
             while end == "in order" and echoed < len(got):
-                echoed += sent(client, bytes(got[echoed:]))
+                echoed += sent(client, bytes(got[echoed:])) or 0
                 back += server.received()
         return bytes(got), bytes(back)
+
 
 @FUZZ
 @given(

@@ -141,10 +141,10 @@ def test_what_does_not_fit_goes_with_the_next_try(wrap: Wrap) -> None:
         got = b""
         while at < len(data):
             count = sent(client, data[at:])
-            at += count
-            if not count:
+            at += count or 0
+            if count is None:
                 refused += 1
-                assert not sent(client, data[at:]), "nobody has read"
+                assert sent(client, data[at:]) is None, "nobody has read"
                 assert not isinstance(client, TlsSocket) or len(client._unsent) + client._outgoing.pending < 17_000
                 got += server.received()
         assert got + server.received() == data
@@ -166,6 +166,26 @@ def test_a_blocking_write_sends_all() -> None:
         wait_until(whole, 60, lambda: f"{len(got)} bytes")
         thread.join()
         assert got == data
+
+
+def test_nothing_is_read_while_the_other_side_takes_no_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server may ask for new keys again and again, and each question makes an answer."""
+    monkeypatch.setattr(tls, "_MOST_ANSWERS", 1000)
+    data = b"x" * 100_000
+    with TlsServer() as server:
+        server.theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
+        client = server.connect()
+        assert come(client) is None
+        at = 0
+        while count := sent(client, data[at:]):
+            at += count
+        assert len(client._unsent) > 1000, "as long as so many answers"
+        server.sock.sendall(server.records(b"question"))
+        assert come(client) is None
+        assert not client.pending()
+        while not sent(client, data[at:]):
+            server.received()
+        assert come(client) == b"question"
 
 
 # -- the handshake -----------------------------------------------------------------------------------

@@ -123,6 +123,11 @@ class SharedMapper:
                         found[written] = one
         return list(found.values())
 
+    @property
+    def aligns(self) -> bool:
+        """Whether a rule has moved the times of samples, which may have been times of arrival."""
+        return self.mapper.aligner.shifts.aligned > 0
+
     def known_signals(self) -> int:
         """Returns the number of signals that the mapping remembers."""
         return len(self.mapper.ids)
@@ -333,7 +338,7 @@ class Intake:
         if self._saw_signals is not None:
             self._saw_signals(parts)
         self._delays.took_in(chunk, parts)
-        if self._source.reads_late() and _takes_arrival(chunk.records, parts):
+        if self._source.reads_late() and (self._mapper.aligns or _takes_arrival(chunk.records, parts)):
             self._source.read_at_once()
         self._tap.took_in(chunk, parts)
         self._commit()

@@ -166,7 +166,7 @@ class Source(Protocol):
     def reads_late(self) -> bool:
         """Whether the source may read messages some milliseconds late, to read several together; the default is False.
 
-        The pipeline then calls `read_at_once` if a sample has the time of arrival.
+        The pipeline then calls `read_at_once` if a sample has the time of arrival, or may have had it before `align`.
         """
         return False
 

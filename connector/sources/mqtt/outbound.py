@@ -46,8 +46,7 @@ class Outbound:
         """A socket that is readable when another thread has data to send. `open_socket` sets the attribute."""
 
     def acknowledge(self, mids: list[int]) -> None:
-        """Send PUBACK for these packet ids, in this order; at the end of the rest if the owner is `quiet`. If the connection
-        has ended, nothing is sent."""
+        """Send PUBACK for these packet ids, in this order. If the connection has ended, nothing is sent."""
         with self._queues:
             if not self._open:
                 self._stale(len(mids))

@@ -135,6 +135,16 @@ def test_a_sample_with_the_time_of_arrival_makes_a_source_read_at_once(bench: Ma
     assert source.at_once == 2
 
 
+def test_an_aligned_time_makes_a_source_read_at_once(bench: Make) -> None:
+    source = LateSource()
+    rule = compile_rule(RuleSection.model_validate({"topic": "#", "align": "10s"}))
+    b = bench(source, mapper=Mapper([rule])).start()
+    source.put(record(b'{"ts": %d, "v": 1}' % (TIME // 10**6 - 3)))
+    b.committed(1)
+    b.finish()
+    assert source.at_once == 1
+
+
 def test_what_comes_in_is_stored_and_committed(bench: Make) -> None:
     b = bench().start()
     for chunk in range(5):

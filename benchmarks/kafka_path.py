@@ -183,7 +183,9 @@ def path(bootstrap: str, group: str, records: int) -> dict[str, float]:
                 n = len(chunk.records)
                 if pipeline.status.waiting()[0] >= _OPEN:
                     held = pipeline._under_way
-                    held.lanes[""].pending, held._progress = Pending(), Progress()
+                    held._progress = Progress()
+                    for lane in held.lanes.values():
+                        lane.pending = Pending()
         source.close(5)
         return meter.result()
 

@@ -18,7 +18,6 @@ from connector import ConnectorError
 from connector.observe.http import AskedPage, PostedPage, Said, json_page
 from connector.observe.sparing import Sparing
 from connector.pipeline.tap import Question, QuestionError, Tap
-from connector.try_out.trial import lines_of, mapping_texts, rule_taking, run_trial
 
 if TYPE_CHECKING:
     from connector.config.model import Config
@@ -84,6 +83,8 @@ class Workbench:
         """The mapping as its file has it, and the first rule that takes the topic, whatever else the rule asks for."""
         if self._file is None:
             return {"rules": [], "whole": None, "takes": None}
+        from connector.try_out.trial import mapping_texts, rule_taking  # noqa: PLC0415 - only a person at the workbench needs it
+
         texts = mapping_texts(self._file)
         return {
             "rules": [one._asdict() for one in texts.rules],
@@ -103,6 +104,8 @@ class Workbench:
             topic, text, rule = asked["topic"], asked["text"], asked.get("rule")
         except (ValueError, RecursionError, LookupError, AttributeError, TypeError):
             return json_page(400, {"error": "send JSON with topic, text and rule"})
+        from connector.try_out.trial import run_trial  # noqa: PLC0415 - only a person at the workbench needs it
+
         config = self._config()
         rules = range(1, len(config.mapping.rules) + 1)
         if not isinstance(topic, str) or not isinstance(text, str) or (rule is not None and rule not in rules):
@@ -121,6 +124,8 @@ def of_tap(tap: Tap) -> Callable[[str], Gathered]:
     """Returns the function that gathers the messages of one process."""
 
     def gather(topic: str) -> Gathered:
+        from connector.try_out.trial import lines_of  # noqa: PLC0415 - only a person at the workbench needs it
+
         found = tap.collect(topic)
         seen = found.seen
         counts = {"came": seen.came, "looked_at": seen.looked_at, "matching": seen.matching}

@@ -529,7 +529,7 @@ def test_a_client_works_after_every_attack(tmp_path: Path) -> None:
     def script(peer: Peer) -> None:
         next(attacks)(peer)
 
-    timeouts = Timeouts(connect=1.0, read=1.0, write=1.0, answer=STEP)
+    timeouts = Timeouts(connect=2.0, read=2.0, write=2.0, answer=2.0)
     with HostileServer(script) as server, api(server.url, timeouts=timeouts) as client:
         outcomes = []
         for _ in range(6):

@@ -218,6 +218,7 @@ MAY_PRINT = {
     "commands/health.py": "the page's own text, which has passed through the way",
     "demo/kafka_broker.py": "for the parent process, not for people",
     "demo/end_with_parent.py": "into a log",
+    "try_out/trial_process.py": "JSON, for the parent process",
 }
 
 

@@ -93,7 +93,9 @@ class AlikeRecords(Sequence[Record]):
 
     def __iter__(self) -> Iterator[Record]:
         columns = self.payloads, self.times_us, self.keys, self.headers
-        return map(Record, repeat(self.topic), *columns, repeat(False), repeat(self.time_kind), repeat(self.received_us))
+        return map(
+            Record, repeat(self.topic), *columns, repeat(False), repeat(self.time_kind), repeat(self.received_us)
+        )
 
     def __eq__(self, other: object) -> bool:
         return list(self) == list(other) if isinstance(other, Sequence) else NotImplemented

@@ -204,7 +204,18 @@ def test_a_chunk_becomes_what_its_records_become(
     check_chunk(rules, records, in_order=not rule.get("shared_inputs"))
 
 
-ODD = ['{"a":1},{"a":2}', '[{"a":1}', '{"a":1}]', '{"a":1', ',"b":2}', '"', '{"a":1,"a":2}', '{"a":"7"}', '{"a":1e999}', ""]
+ODD = [
+    '{"a":1},{"a":2}',
+    '[{"a":1}',
+    '{"a":1}]',
+    '{"a":1',
+    ',"b":2}',
+    '"',
+    '{"a":1,"a":2}',
+    '{"a":"7"}',
+    '{"a":1e999}',
+    "",
+]
 ODD += ['{"a":[1]}', '{"a":1,"b":2}', '{"a":null}', ' {"a":3}\n', '{"a":-0}', '{"a":"\ud800"}', "[" * 1023 + "]" * 1023]
 TIMES = st.integers(-2, 2).map(lambda ms: ARRIVAL // 1000 + ms)
 

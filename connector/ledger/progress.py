@@ -449,9 +449,9 @@ def _open_one(opened: _OpenChunk, index: int, result: Mapped) -> None:
 
 
 def _insert_run(chunk: _OpenChunk, at: int, run: array[int], width: int) -> bool:
-    """Settle `width` values as inserted, of each record of a run that begins with the record `at`; False if they differ.
+    """Settle `width` values of each record of a run as inserted; the run begins with the record `at`.
 
-    All of these records must have the same number of open values.
+    Returns False, and settles nothing, if they do not follow each other, or have different numbers of open values.
     """
     n = len(run)
     if at + n > len(chunk.open_values) or run != array("q", range(run[0], run[0] + n)):

@@ -64,28 +64,16 @@ def rows_at_once(
 def _rows(
     plan: Plan, flat: Flat, records: Sequence[Record], bounds: TimeBounds, most_bytes: int
 ) -> tuple[Sequence[int], bytes] | None:
-    payloads: Sequence[bytes]
-    if type(records) is AlikeRecords:
-        payloads, arrived = records.payloads, records.times_us  # type: ignore[assignment]
-        received_us = records.received_us or min(arrived)
-    else:
-        topic = records[0].topic
-        if [record for record in records if record.retained or record.problem or record.topic != topic]:
-            return None
-        payloads = [record.payload for record in records]  # type: ignore[misc]
-        arrived = [record.time_us for record in records]
-        received_us = min([record.received_us or record.time_us for record in records])
-    joined = b"[%b]" % _SEPARATOR.join(payloads)  # TypeError for a record without a payload
+    payloads, arrived, received_us = _columns(records)
+    joined = b"[%b]" % _SEPARATOR.join(payloads)
     if len(joined) > min(most_bytes, _MOST_BYTES):
         return None
     documents = _documents(joined, len(payloads))
-    if documents is None:
-        return None
     values = [*chain.from_iterable(map(flat.values, documents))]
     packed = pack(f"{len(values)}d", *values)
     if flat.rest is not None and not all(map(flat.rest, documents, payloads)):
         return None
-    # Each document has all keys, so each payload has as many colons, or more.
+    # Each document has all keys of the shape. So each payload has as many colons, or more.
     if joined.count(b":") != flat.all_keys * len(payloads) and any(
         may_repeat_keys(payload, flat.all_keys) for payload in payloads
     ):
@@ -98,13 +86,30 @@ def _rows(
     return times, packed
 
 
-def _documents(joined: bytes, n: int) -> list[Any] | None:
-    """Returns the documents of `n` payloads, joined by separators; None if a payload is not one document.
+def _columns(records: Sequence[Record]) -> tuple[Sequence[bytes], Sequence[int], int]:
+    """Returns the payload and the time of each record, and the earliest time of arrival; times are in µs.
+
+    A payload may also be None. Raises TypeError for several topics, and for a record with a problem.
+    """
+    if type(records) is AlikeRecords:
+        return records.payloads, records.times_us, records.received_us or min(records.times_us)  # type: ignore[return-value]
+    topic = records[0].topic
+    if [record for record in records if record.retained or record.problem or record.topic != topic]:
+        raise TypeError
+    return (
+        [record.payload for record in records],  # type: ignore[misc]
+        [record.time_us for record in records],
+        min([record.received_us or record.time_us for record in records]),
+    )
+
+
+def _documents(joined: bytes, n: int) -> list[Any]:
+    """Returns the documents of `n` payloads, joined by separators. Raises TypeError if a payload is not one document.
 
     A separator that is an element of the list stands outside of every document. If all of them are, and one element is
     between two of them, then each payload alone is one JSON value.
     """
     found: list[Any] = orjson.loads(joined)
     if len(found) != 2 * n - 1 or found[1::2].count(_BETWEEN) != n - 1:
-        return None
+        raise TypeError
     return found[::2]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from confluent_kafka import TIMESTAMP_CREATE_TIME, TIMESTAMP_NOT_AVAILABLE, KafkaError, Message
 
-from connector.brokers.kafka_headers import NO_NAME, Headers, read_headers
+from connector.brokers.kafka_headers import NO_NAME, UNREADABLE, Headers, all_headers
 from connector.records import AlikeRecords, Record, TimeKind
 from connector.sources.kafka.section import KafkaSection
 from connector.sources.kafka.settings import ANSWER_BYTES
@@ -27,35 +28,31 @@ def to_records(topic: str, messages: list[Message], received_us: int, *, record_
     With `record_time`, the time of a record is the timestamp of its message. Without `record_time`, or if the message
     has no timestamp, the time is `received_us`.
     """
-    try:
-        found = list(map(Message.headers, messages))
-    except SystemError:
-        return _one_by_one(topic, messages, received_us, record_time=record_time)
-    none: list[tuple[tuple[str, str], ...]] = [()]
-    headers = [_texts(one) if one else () for one in found] if any(found) else none * len(messages)
-    values, keys = list(map(Message.value, messages)), list(map(Message.key, messages))
-    if not record_time:
-        return AlikeRecords(topic, values, [received_us] * len(messages), keys, headers, TimeKind.ARRIVAL, 0)
+    found = all_headers(messages)
+    if not record_time or UNREADABLE in found:
+        return _one_by_one(topic, messages, found, received_us, record_time=record_time)
     kinds, times_ms = zip(*map(Message.timestamp, messages), strict=True)
     if kinds.count(kinds[0]) < len(kinds) or kinds[0] == TIMESTAMP_NOT_AVAILABLE or _NO_TIME in times_ms:
-        return _one_by_one(topic, messages, received_us, record_time=True)
+        return _one_by_one(topic, messages, found, received_us, record_time=True)
+    headers = [_texts(one) if one else () for one in found] if any(found) else [()] * len(messages)
+    values, keys = list(map(Message.value, messages)), list(map(Message.key, messages))
     times_us = [time_ms * 1000 for time_ms in times_ms]
     kind = _CREATED if kinds[0] == TIMESTAMP_CREATE_TIME else _APPENDED
     return AlikeRecords(topic, values, times_us, keys, headers, kind, received_us)
 
 
-def _one_by_one(topic: str, messages: list[Message], received_us: int, *, record_time: bool) -> list[Record]:
+def _one_by_one(
+    topic: str, messages: list[Message], headers: list[Any], received_us: int, *, record_time: bool
+) -> list[Record]:
     """Returns the same of messages of which some have no timestamp, or headers that cannot be read."""
     records: list[Record] = []
     add = records.append
-    for message in messages:
-        kind, time_ms = message.timestamp()
-        try:
-            headers = read_headers(message)
-        except SystemError:
+    for message, found in zip(messages, headers, strict=True):
+        if found is UNREADABLE:
             add(Record(topic, message.value(), received_us, message.key(), problem=_WITHOUT_HEADERS))
             continue
-        texts = _texts(headers) if headers else ()
+        kind, time_ms = message.timestamp()
+        texts = _texts(found) if found else ()
         if not record_time or kind == TIMESTAMP_NOT_AVAILABLE or time_ms == _NO_TIME:
             add(Record(topic, message.value(), received_us, message.key(), texts))
         else:

@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 from itertools import takewhile
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from connector.ledger.account import Outcome, Tallies
 from connector.ledger.progress import Progress, ProgressError
-from connector.records import Chunk, Mapped, Reason, Record, Reject, Rows
+from connector.records import Chunk, Mapped, Part, Reason, Record, Reject
 from tests.property.fuzz import FUZZ
 
 PARTITIONS = [("mqtt", "0"), ("mqtt", "1"), ("kafka", "0")]
@@ -304,46 +304,55 @@ TestProgress = ProgressMachine.TestCase
 TestProgress.settings = settings(max_examples=max(50, FUZZ.max_examples // 3), stateful_step_count=30, deadline=None)
 
 
+PLACES = st.sets(st.integers(0, 99), max_size=2)
+
+
 @settings(max_examples=100, deadline=None)
 @given(
-    sizes=st.lists(st.integers(1, 40), min_size=1, max_size=4),
+    sizes=st.lists(st.integers(1, 40), min_size=1, max_size=3),
     width=st.integers(1, 3),
-    apart=st.sets(st.integers(0, 159), max_size=2),
-    before=st.sets(st.integers(0, 159), max_size=2),
+    wider=PLACES,
+    before=PLACES,
+    after=PLACES,
     forgotten=st.booleans(),
-    cuts=st.lists(st.integers(0, 160), max_size=2),
+    cut=st.integers(0, 99),
 )
+@example(sizes=[40], width=2, wider={20}, before=set(), after=set(), forgotten=False, cut=0)
+@example(sizes=[40], width=2, wider=set(), before=set(), after={20}, forgotten=False, cut=0)
+@example(sizes=[40], width=1, wider=set(), before={20}, after=set(), forgotten=False, cut=0)
+@example(sizes=[40, 40], width=1, wider=set(), before=set(), after=set(), forgotten=True, cut=20)
 def test_rows_inserted_at_once_are_what_they_are_one_by_one(
-    sizes: list[int], width: int, apart: set[int], before: set[int], forgotten: bool, cuts: list[int]
+    sizes: list[int], width: int, wider: set[int], before: set[int], after: set[int], forgotten: bool, cut: int
 ) -> None:
-    """Records in `apart` have more values than the rows, those in `before` have settled one value before."""
+    """Records at the places `wider` have one more value than the rows have; at the places `before`, one value of each
+    record is settled before the rows; and at the places `after`, all values are settled after the rows."""
     at_once, each = Progress(), Progress()
     tokens: list[int] = []
+    left: Counter[int] = Counter()
     for number, size in enumerate(sizes):
-        rows = Rows(tuple("abc"[:width]), 0)
-        rows.indexes = [index for index in range(size) if index + 40 * number not in apart]
-        rows.times, rows.packed = [0] * len(rows.indexes), [bytes(8 * width)] * len(rows.indexes)
-        more = [(i, Mapped([("x", 0, 1.0)] * (width + 1))) for i in range(size) if i not in rows.indexes]
+        values = [width + (len(tokens) + i in wider) for i in range(size)]
         chunk = Chunk("kafka", str(number % 2), range(size), [Record("t", b"", 0)] * size)
-        parts = [*([(rows.indexes[0], rows)] if rows.indexes else []), *more]
+        parts: list[Part] = [(i, Mapped([("x", i, 1.0)] * n)) for i, n in enumerate(values)]
         for progress in (at_once, each):
             begun = progress.begin(chunk, parts)
+        left.update({begun + i: n for i, n in enumerate(values)})
         tokens += range(begun, begun + size)
-    for place in before:
-        if place < len(tokens):
-            for progress in (at_once, each):
-                progress.settle({tokens[place]: 1}, Outcome.DEAD_LETTERED)
-            del tokens[place]
-    if forgotten:
-        for progress in (at_once, each):
+    first, last = ({tokens[place] for place in places if place < len(tokens)} for places in (before, after))
+    for progress in (at_once, each):
+        progress.settle(dict.fromkeys(first, 1), Outcome.DEAD_LETTERED)
+        if forgotten:
             progress.forget("kafka", ["1"])
-    for first, last in zip([0, *sorted(cuts)], [*sorted(cuts), len(tokens)], strict=True):
-        some = array("q", tokens[first:last])
+    left.subtract(first)
+    rows = [token for token in tokens if token not in last and left[token] >= width]
+    left.subtract(dict.fromkeys(rows, width))
+    for some in (array("q", rows[:cut]), array("q", rows[cut:])):
         at_once.settle(dict.fromkeys(at_once.insert_runs(some, width), width), Outcome.INSERTED)
         each.settle(dict.fromkeys(some, width), Outcome.INSERTED)
         assert at_once.commits() == each.commits()
-        assert (at_once.open_records, at_once.late_samples) == (each.open_records, each.late_samples)
-    whole = array("q", tokens)
-    if whole and not apart:
-        with pytest.raises(ProgressError):
-            at_once.settle(dict.fromkeys(at_once.insert_runs(whole, width), width), Outcome.INSERTED)
+    for progress in (at_once, each):
+        progress.settle(+left, Outcome.FILTERED)
+    assert at_once.commits() == each.commits()
+    assert (at_once.open_records, at_once.late_samples) == (each.open_records, each.late_samples)
+    assert at_once.open_records == 0
+    with pytest.raises(ProgressError):
+        at_once.settle(dict.fromkeys(at_once.insert_runs(array("q", tokens), width), width), Outcome.INSERTED)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -21,7 +22,7 @@ from connector.mapping.rules.compiler.rule import compile_rule
 from connector.mapping.rules.rules import Rule
 from connector.mapping.rules.section import RuleSection
 from connector.packing.pending import Pending
-from connector.records import Chunk, Part, Reason, Record, Rows
+from connector.records import AlikeRecords, Chunk, Part, Reason, Record, Rows
 from tests.property.fuzz import FUZZ
 from tests.property.mapping.promises import (
     ARRIVAL,
@@ -201,60 +202,70 @@ def test_a_chunk_becomes_what_its_records_become(
         )
         for i, (topic, text) in enumerate(objects * 3)
     ]
-    check_chunk(rules, records, in_order=not rule.get("shared_inputs"))
+    check_chunk(rules, records, records, in_order=not rule.get("shared_inputs"))
 
 
-ODD = ['{"a":1},{"a":2}', '[{"a":1}', '{"a":1}]', '{"a":1', ',"b":2}', '"', '{"a":1,"a":2}', '{"a":"7"}', '{"a":1e999}', ""]
-ODD += ['{"a":[1]}', '{"a":1,"b":2}', '{"a":null}', ' {"a":3}\n', '{"a":-0}', '{"a":"\ud800"}', "[" * 1023 + "]" * 1023]
-TIMES = st.integers(-2, 2).map(lambda ms: ARRIVAL // 1000 + ms)
+ALIKE = [
+    '{{"a":{0}}}',
+    '{{"a":{0},"b":"x:y","ts":{1}}}',
+    '{{"a": {0}.5, "ts": {1}}}',
+    '{{"ts":"2026-05-01T00:00:0{0}Z","a":{0}}}',
+]
+ODD = ['{"a":1},{"a":2}', '[{"a":1}', '{"a":1}]', '{"a":1', ',"b":2}', '"', '{"a":"7"}', '{"a":1e999}', '{"a":[1]}', ""]
+ODD += ['{"a":1,"a":2}', '{"a":1,"ts":1790000000000,"a":2}', '{"a":null}', ' {"a":3}\n', '{"a":-0}', '{"a":true}']
+ODD += ['{"a":1,"b":"7","ts":1790000000000}', '{"a":1,"ts":99999999999999}', '{"a":1,"ts":1}', "[" * 1023 + "]" * 1023]
+ODD += ['{"a":1,"b":"x', 'y","ts":1790000000000}']
 
 
 @settings(max_examples=150, deadline=None)
 @given(
-    texts=st.lists(
-        st.one_of(
-            st.builds('{{"a":{},"b":"x:y","ts":{}}}'.format, st.integers(0, 9), TIMES),
-            st.builds('{{"a": {}.5, "ts": {}}}'.format, st.integers(0, 9), TIMES),
-            st.builds('{{"ts":"2026-05-01T00:00:0{}Z","a":{}}}'.format, st.integers(0, 9), st.booleans()),
-            st.sampled_from(ODD),
-        ),
-        min_size=1,
-        max_size=4,
+    alike=st.sampled_from(ALIKE),
+    n=st.integers(8, 40),
+    odd=st.dictionaries(st.integers(0, 39), st.sampled_from(ODD), max_size=2),
+    changed=st.dictionaries(
+        st.integers(0, 39),
+        st.sampled_from([{"payload": None}, {"retained": True}, {"problem": "cut"}, {"topic": "u"}]),
+        max_size=1,
     ),
-    repeated=st.integers(4, 40),
-    places=st.lists(st.integers(0, 159), max_size=3),
-    odd=st.sampled_from(ODD),
-    rule=st.sampled_from([{}, {"time": "arrival"}, {"time": "ts"}, {"scale": 0.1}, {"other_values": "filter"}]),
-    odd_record=st.sampled_from([None, {"payload": None}, {"retained": True}, {"problem": "cut"}, {"topic": "u"}]),
+    rule=st.sampled_from([{}, {}, {"time": "arrival"}, {"time": "ts"}, {"scale": 0.1}, {"other_values": "filter"}]),
 )
-@example(texts=['{"a":1}'], repeated=40, places=[5], odd='[{"a":1}', rule={}, odd_record=None)
-@example(texts=['{"a":1}'] * 4, repeated=9, places=[4, 6, 7], odd='{"a":1},{"a":2}', rule={}, odd_record=None)
+@example(
+    alike=ALIKE[1],
+    n=9,
+    odd={
+        2: '{"a":1,"b":"x',
+        3: 'y","ts":1790000000000}',
+        5: '{"a":1,"b":"x","ts":1790000000000},5,{"a":2,"b":"y","ts":1790000000000}',
+    },
+    changed={},
+    rule={},
+)
+@example(alike=ALIKE[1], n=9, odd={5: '{"a":1,"b":"7","ts":1790000000000}'}, changed={}, rule={})
+@example(alike=ALIKE[2], n=9, odd={5: '{"a":1,"ts":99999999999999}'}, changed={}, rule={})
+@example(alike=ALIKE[0], n=9, odd={}, changed={5: {"retained": True}}, rule={})
+@example(alike=ALIKE[0], n=9, odd={}, changed={5: {"problem": "cut"}}, rule={})
+@example(alike=ALIKE[0], n=9, odd={}, changed={5: {"topic": "u"}}, rule={})
+@example(alike=ALIKE[0], n=9, odd={5: '{"a":1},5,{"a":2}'}, changed={}, rule={})
 def test_a_long_chunk_of_one_topic_too(
-    texts: list[str],
-    repeated: int,
-    places: list[int],
-    odd: str,
-    rule: dict[str, Any],
-    odd_record: dict[str, Any] | None,
+    alike: str, n: int, odd: dict[int, str], changed: dict[int, dict[str, Any]], rule: dict[str, Any]
 ) -> None:
-    """Many records of one topic are mapped at once; some odd ones among them change nothing for the others."""
+    """Many records of one topic are mapped at once; odd ones among them change nothing for the others."""
     rules = [compile_rule(RuleSection.model_validate({"topic": "#", **rule}))]
+    texts = [alike.format(i % 7, ARRIVAL // 1000 - i % 5) for i in range(n)]
+    good = [Record("t", text.encode(), ARRIVAL + i, None, (), False, 1, ARRIVAL) for i, text in enumerate(texts)]
     records = [
-        Record("t", text.encode("utf-8", "surrogatepass"), ARRIVAL + i, None, (), False, 1, ARRIVAL)
-        for i, text in enumerate(texts * repeated)
+        msgspec.structs.replace(record, **({"payload": odd[i].encode()} if i in odd else changed.get(i, {})))
+        for i, record in enumerate(good)
     ]
-    for place in places:
-        found = records[place % len(records)]
-        changes = {"payload": odd.encode("utf-8", "surrogatepass")} if odd_record is None else odd_record
-        records[place % len(records)] = msgspec.structs.replace(found, **changes)
-    check_chunk(rules, records)
+    columns = zip(*((one.payload, one.time_us, one.key, one.headers) for one in good), strict=True)
+    check_chunk(rules, good, AlikeRecords("t", *columns, 1, ARRIVAL), records, good)
 
 
-def check_chunk(rules: list[Rule], records: list[Record], *, in_order: bool = True) -> None:
-    """The parts of a chunk are what its records become one by one; and the clocks of the devices are the same."""
-    mapper, together = Mapper(rules), Mapper(rules)
+def check_chunk(rules: list[Rule], *several: Sequence[Record], in_order: bool = True) -> None:
+    """The parts of each chunk are what its records become one by one; and the clocks of the devices are the same."""
+    mapper, together = (Mapper(rules, without_retained=["mqtt"]) for _ in range(2))
     chunks = ChunkMapper(together, fewest=2)
-    for _ in range(2):
+    for records in several:
         done, parts = chunks.map("mqtt", records)
         assert done == len(records)
         expected = {index: mapper.map("mqtt", record) for index, record in enumerate(records)}
@@ -276,7 +287,7 @@ def check_chunk(rules: list[Rule], records: list[Record], *, in_order: bool = Tr
         assert together.clocks.worst(9) == mapper.clocks.worst(9)
 
 
-def check_books(parts: list[Part], records: list[Record]) -> None:
+def check_books(parts: list[Part], records: Sequence[Record]) -> None:
     """Columns and books take the parts as they take the records one by one."""
     each = sorted(
         (pair for index, part in parts for pair in (part.one_by_one() if isinstance(part, Rows) else [(index, part)])),

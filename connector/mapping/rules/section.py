@@ -653,9 +653,7 @@ class RuleSection(SignalFields):
         try:
             over = _with_paths(self._written, self) if self._written else self.model_dump(exclude_unset=True)
             folder = self._presets.folder(self.preset)
-            return [
-                anchored(_validated(rule, over, check), folder) for rule in self._presets.expand(self.preset, over)
-            ]
+            return [anchored(_validated(rule, over, check), folder) for rule in self._presets.expand(self.preset, over)]
         except PresetError as error:
             raise ValueError(f"{error.field}: {error}") from None
         except ValueError as error:

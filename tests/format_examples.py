@@ -160,7 +160,9 @@ EXAMPLES = {
         '<?xml version="1.0" encoding="ISO-8859-1"?><!-- c --><m:p xmlns:m="u" at="2024-05-01T12:00:00Z"><t id="ø">1.5'
         "<![CDATA[<]]>&amp;&#65;</t><t id='b'/><on>true</on><e/></m:p>".encode("latin-1"),
     ),
-    "xml without a root": Example(XmlFormat(attribute_prefix="@", lists=["a", "c"]), b'<a>1</a>\n<b a="1"><a>2</a></b><b><c>3</c>x</b>'),
+    "xml without a root": Example(
+        XmlFormat(attribute_prefix="@", lists=["a", "c"]), b'<a>1</a>\n<b a="1"><a>2</a></b><b><c>3</c>x</b>'
+    ),
     "messagepack": Example(
         MessagePackFormat(), msgpack.packb({**_TREE, "x": msgpack.ExtType(7, b"ab")}, datetime=True)
     ),

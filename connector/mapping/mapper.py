@@ -358,9 +358,9 @@ class Mapper:
                         "repeated_hour",
                         "",
                         rule.pattern.text,
-                        f"messages of the rule for {rule.pattern.text} have the time {repeated.decided}, which is there "
-                        "twice, since the clocks are put back there: the first one was taken, so values of the second "
-                        "hour are stored an hour early, over those of the first hour",
+                        f"the rule for {rule.pattern.text} has read the time {repeated.decided}, which is there twice, "
+                        "since the clocks are put back there: the first one was taken, so values of the second hour "
+                        "are stored an hour early, over those of the first hour",
                         "let the device send UTC or an offset, or set repeated_hour in the rule: nearest, for devices "
                         "that send at once; or reject",
                     )

@@ -52,7 +52,8 @@ class XmlFormat:
     def __init__(self, *, attribute_prefix: str = "", lists: Collection[str] = (), encoding: str | None = None) -> None:
         """`attribute_prefix` stands before the keys of attributes.
 
-        `lists` has the names of the elements that are lists, also where there is only one of them. `encoding` counts instead of the encoding that the payload declares.
+        `lists` has the names of the elements that are lists, also where there is only one of them. `encoding` counts
+        instead of the encoding that the payload declares.
         """
         self._prefix = attribute_prefix
         self._lists = frozenset(lists)

@@ -115,7 +115,7 @@ class KnownShapes:
             if type(guarded) in (int, float) and not guarded < LEAST_EPOCH:  # type: ignore[operator]
                 return -1
         filtered = 0
-        for entry, conversion, value in zip(shape.entries, shape.conversions or (), obj.values(), strict=True):
+        for entry, conversion, value in zip(shape.entries, shape.conversions or (), obj.values()):  # noqa: B905 - as above
             if conversion is not None and type(entry) is str and entry:
                 try:
                     number = conversion.apply(value, _not_now)

@@ -160,7 +160,9 @@ def _taken(shape: Shape) -> tuple[list[str], list[str], list[Conversion | None]]
     return [key for key, _, _ in found], [entry for _, entry, _ in found], [conversion for *_, conversion in found]
 
 
-def _rest(levels: list[tuple[Keys, Shape]]) -> Callable[[dict[str, Any], bytes], bool]:
+def _rest(  # noqa: C901 - the hot path: a call for each kind of value would cost as much as the look at the value
+    levels: list[tuple[Keys, Shape]],
+) -> Callable[[dict[str, Any], bytes], bool]:
     """Returns the function `Flat.rest` for objects with these shapes, each with the keys that lead to it."""
 
     def found(which: object) -> Callable[[Any], tuple[Any, ...]] | None:
@@ -178,7 +180,7 @@ def _rest(levels: list[tuple[Keys, Shape]]) -> Callable[[dict[str, Any], bytes],
     identifiers = found(True)  # texts that are identifiers, even if they look like numbers
     guards = [_at((*path, key)) for path, one in levels for key in one.guarded]  # numbers that may be other times
 
-    def rest(document: dict[str, Any], payload: bytes) -> bool:
+    def rest(document: dict[str, Any], payload: bytes) -> bool:  # noqa: PLR0911 - as above
         if tuple(document) != keys:
             return False
         for find, keys_of_inner in inner:
@@ -251,7 +253,7 @@ def _converted(
 
     def convert(document: Any) -> list[float]:
         found = []
-        for value, (scaled, low, high) in zip(values(document), ranges, strict=True):
+        for value, (scaled, low, high) in zip(values(document), ranges):  # noqa: B905 - as many, and strict costs a fifth
             number = value if scaled is None else scaled(value)
             if not low <= number <= high:
                 raise LookupError

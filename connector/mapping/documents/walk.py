@@ -529,11 +529,11 @@ class Walker:
                     "list_or_single",
                     plan.source,
                     f"{plan.topic}: {where}",
-                    f"what is at {where!r} of {plan.topic!r} is a list in some messages, and a single item in others: the "
+                    f"what is at {where!r} of {plan.topic!r} is a list in some messages and one item in others: the "
                     f"value at {shown(path) or '@'!r} was at {shown(other) or '@'!r} before, and these are two signals",
                     f"say in the rule that it is a list always: {always}"
                     if always
-                    else "let the sender always write a list; or write a rule with when for each of both, with one input",
+                    else "let the sender always write a list; or write two rules with when, and with the same input",
                 )
             )
             return

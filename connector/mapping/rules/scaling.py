@@ -28,7 +28,7 @@ def scaling(scale: float, offset: float) -> Callable[[float], float]:
     n, n_under = Decimal(repr(scale)).as_integer_ratio()
     m, m_under = Decimal(repr(offset)).as_integer_ratio()
     n, m, d = n * m_under, m * n_under, n_under * m_under
-    by_decimals = [(m * 10**decimals, d * 10**decimals) for decimals in range(_MOST_DECIMALS)]
+    by_decimals: list[tuple[int, int]] = [(m * 10**decimals, d * 10**decimals) for decimals in range(_MOST_DECIMALS)]
     m_digits, d_digits = by_decimals[6]
     room = (_EXACT - abs(m_digits)) // max(abs(n), 1) if d_digits <= _EXACT else 0
     most = float(min(_SHOWS, max(room, 0)))

@@ -18,7 +18,8 @@ class TagsSection(Section):
 
     file: Path = Field(
         description="The list: CSV, or YAML if the name ends in `.yaml` or `.yml`. A relative path starts at the "
-        "folder of the configuration file, or of the preset's file. The connector reads the file again when the file changes.",
+        "folder of the configuration file, or of the preset's file. The connector reads the file again when the file "
+        "changes.",
         examples=["tags.csv"],
     )
     key: str | None = Field(

@@ -101,7 +101,8 @@ def time_reader(
 
     A format is `auto`, `iso8601`, a name of `COUNTED`, or a pattern of `strptime`. `unit` is the unit of numbers, and
     `epoch` the day from which they count (default: 1970-01-01). `zone` is the zone of times without a zone, and of
-    numbers with a unit; `repeated` decides about the times that it has twice (default: the first one). Raises ValueError for an unknown format or unit.
+    numbers with a unit; `repeated` decides about the times that it has twice (default: the first one). Raises
+    ValueError for an unknown format or unit.
     """
     if tuple(formats) == (AUTO,) and unit is None and zone is None and epoch is None:
         return parse_time

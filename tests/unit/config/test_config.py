@@ -774,7 +774,8 @@ def test_the_files_of_a_preset_begin_at_its_folder_and_those_of_a_rule_at_the_co
     mapping = f"mapping: {{preset_folder: mine, presets: [press], rules: [{{preset: press, base: x, {of_rule}}}]}}\n"
     config = load(tmp_path, GOOD + mapping)
     by_rule, by_preset = config.mapping.sections()
-    assert by_rule.tags and by_preset.tags
+    assert by_rule.tags
+    assert by_preset.tags
     assert (by_rule.tags.file, by_preset.tags.file) == (tmp_path / "tags.csv", tmp_path / "mine" / "tags.csv")
     assert (by_rule.tags.key, by_rule.tags.unknown) == ("{field}", "filter"), "the preset says the rest"
     schemas = [getattr(section.format, "schema_file", None) for section in (by_rule, by_preset)]

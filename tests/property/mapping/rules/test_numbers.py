@@ -21,7 +21,7 @@ signs = st.sampled_from(["", "-", "+"])
 wholes = st.integers(0, 10**15)
 fractions = st.text("0123456789", max_size=6)
 floats = st.floats(allow_nan=False, allow_infinity=False)
-decimals = st.decimals(-(10**6), 10**6, places=3).map(float)
+decimals = st.integers(0, 8).flatmap(lambda places: st.decimals(-(10**9), 10**9, places=places)).map(float)
 
 
 def _grouped(whole: int, thousands: str) -> str:
@@ -99,6 +99,8 @@ def test_durations_are_read_as_python_iso_8601_net_and_tasmota_write_them(length
 )
 @example(value=12, scale=0.1, offset=0.0)
 @example(value=0.3, scale=0.1, offset=-0.03)
+@example(value=562949953.421311, scale=0.1, offset=0.0)  # 2^49 millionths
+@example(value=900719.925474, scale=9999.0, offset=0.1)  # the product is near to 2^53
 def test_a_scaled_value_is_the_number_nearest_to_the_exact_one(value: float, scale: float, offset: float) -> None:
     with localcontext(prec=2000):
         exact = Decimal(repr(value + 0 if isinstance(value, bool) else value)) * Decimal(repr(scale)) + Decimal(

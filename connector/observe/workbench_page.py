@@ -118,6 +118,8 @@ class Workbench:
             return json_page(400, {"error": str(error)})
         if not found.lines:
             return json_page(409, {"error": "no message of this topic has come since you look; wait for one"})
+        from connector.try_out.trial import run_trial  # noqa: PLC0415 - as above
+
         outcome = run_trial(self._file, config.mapping.digest, rule, text, found.lines[-_MOST_LINES:])
         return json_page(200, {**outcome, "missing": found.missing})
 

@@ -9,8 +9,8 @@ import trustme
 from confluent_kafka import KafkaError
 
 from connector.conformance.dead_letters import a_letter
-from connector.dead_letters.kafka_store import KafkaLetters
 from connector.dead_letters.broker_sections import KafkaLettersSection
+from connector.dead_letters.kafka_store import KafkaLetters
 from connector.dead_letters.store import DeadLettersError
 from tests.kafka_fatal import make_fatal
 from tests.ports import free_port

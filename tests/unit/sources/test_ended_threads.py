@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from connector.conformance.dead_letters import a_letter
-from connector.dead_letters.mqtt_store import MqttLetters
 from connector.dead_letters.broker_sections import MqttLettersSection
+from connector.dead_letters.mqtt_store import MqttLetters
 from connector.dead_letters.store import DeadLettersError
 from connector.ledger.account import Commit
 from connector.ledger.journal_tables import JournalTables

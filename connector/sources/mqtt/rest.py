@@ -22,7 +22,9 @@ from typing import Final
 LEAST_SECONDS: Final = 0.02
 """A shorter rest would save too little."""
 _WINDOW: Final = 10
-"""The rests in a row before a look without a rest; and the length of the windows before the first rest, in rests."""
+"""The rests in a row before a look without a rest."""
+_FIRST_WINDOW: Final = 5
+"""The length of a window without rests in which the rate is measured, in rests."""
 _LEAST_READS: Final = 2.5
 """The reads in the time of a rest that are worth a rest."""
 _MOST_MESSAGES: Final = 6.5
@@ -83,7 +85,7 @@ class Rest:
         if not self._resting:
             self._reads += 1
             self._messages += messages
-            if now >= self._began + _WINDOW * self._seconds:
+            if now >= self._began + _FIRST_WINDOW * self._seconds:
                 self._end_window(now)
         elif self._looking:
             self._look(messages, now)

@@ -42,35 +42,37 @@ class Flow:
     """The longest time from the arrival of a message in the socket to its read, in seconds."""
 
 
-def flow(sent: Iterable[float], rest: Rest, window: int = 65_535) -> Flow:
-    """The messages come to a broker at the times `sent`; it leaves at most `window` of them without acknowledgement."""
+def flow(sent: Iterable[float], rest: Rest, window: int = 65_535, linger: float = 0.0) -> Flow:
+    """The messages come to a broker at the times `sent`; it leaves at most `window` of them without acknowledgement.
+
+    Between two writes of the journal are `linger` seconds, unless the messages have waited in a rest.
+    """
     coming, at_broker, in_socket = deque(sent), 0, deque[float]()
     durable, unsent, in_flight = deque[tuple[float, int]](), 0, 0
-    now = longest = 0.0
-    reads = rests = 0
+    now = longest = written = 0.0
+    reads = rests = on_way = 0
     rest.begin(now)
-    while coming or at_broker or in_socket:
+    while coming or at_broker or on_way or in_socket:
         now += _STEP
         while coming and coming[0] <= now:
             coming.popleft()
             at_broker += 1
         while durable and durable[0][0] <= now:
             unsent += durable.popleft()[1]
-        if rest.until > now:
-            came = min(at_broker, window - in_flight)
-        else:  # the acknowledgements go out
+        in_socket.extend([now] * on_way)
+        if rest.until <= now:  # the acknowledgements go out
             in_flight, unsent = in_flight - unsent, 0
-            came = min(at_broker, window - in_flight)
-        at_broker, in_flight = at_broker - came, in_flight + came
-        in_socket.extend([now] * came)
+        on_way = min(at_broker, window - in_flight)
+        at_broker, in_flight = at_broker - on_way, in_flight + on_way
         if rest.until > now or not (in_socket or rest.resting):
             continue
-        reads, rests = reads + 1, rests + rest.resting
-        rest.read(len(in_socket), now)
         if in_socket:
             longest = max(longest, now - in_socket[0])
-            durable.append((now + _COMMIT, len(in_socket)))
-            in_socket.clear()
+            written = now if rest.resting else max(now, written + linger) if written <= now else written
+            durable.append((written + _COMMIT, len(in_socket)))
+        reads, rests = reads + 1, rests + rest.resting
+        rest.read(len(in_socket), now)
+        in_socket.clear()
     return Flow(now, reads, rests, longest)
 
 
@@ -101,6 +103,14 @@ def test_a_broker_with_a_small_window_is_as_fast_as_without_rests(window: int, r
     """A steady rate brings rests; then the broker has many messages at once."""
     sent = steady(rate, 4) + [4.0] * 2000
     assert flow(sent, Rest(SECONDS), window).seconds < flow(sent, Rest(), window).seconds + 0.7
+
+
+@pytest.mark.parametrize("window", [1, 2, 3, 4, 5, 6, 8, 10, 20])
+@pytest.mark.parametrize("rate", [60, 75, 90])
+def test_a_small_window_is_noticed_although_the_journal_waits_as_well(window: int, rate: float) -> None:
+    sent = steady(rate, 4) + [4.0] * 400
+    usual = flow(sent, Rest(), window, linger=SECONDS).seconds
+    assert flow(sent, Rest(SECONDS), window, linger=SECONDS).seconds < usual + 0.7
 
 
 @pytest.mark.parametrize("rate", [50, 65, 90, 100])

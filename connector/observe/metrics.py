@@ -51,6 +51,11 @@ def _by_reason(name: str, text: str, counts: Mapping[str, int]) -> Metric:
 
 
 class _Numbers(Collector):
+    """The metrics of a connector, read when somebody asks.
+
+    The class is long because it has a method for each group of metrics, with the help text of each metric.
+    """
+
     def __init__(self, connector: Connector) -> None:
         self._connector = connector
 

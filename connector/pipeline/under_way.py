@@ -59,7 +59,10 @@ class Abandoned:
 
 
 class UnderWay:
-    """Records and samples from intake to settlement, with a lane for each integration. Safe for threads."""
+    """Records and samples from intake to settlement, with a lane for each integration. Safe for threads.
+
+    The class is long because one lock guards the books and all lanes: whatever changes both is here.
+    """
 
     def __init__(
         self,

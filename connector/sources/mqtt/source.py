@@ -42,9 +42,9 @@ from connector.threads.watched import STILL_SECONDS, WatchedThread, moves
 _FIRST_DELAY: Final = 0.5
 _LAST_DELAY: Final = 30.0
 _STEADY_SECONDS: Final = 30.0
+"""A connection that lasted this long was a good one: the next delay starts small again."""
 _LOOK_SECONDS: Final = 2.0
 """Seconds between two looks at the files of the log-in, while there is no connection."""
-"""A connection that lasted this long was a good one: the next delay starts small again."""
 _SILENT_PAUSE: Final = 120.0
 _MOST_LINGER: Final = 0.05
 """The most seconds that a message waits for others before the write to the journal."""

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import lz4.frame
+import pytest
 from backports import zstd
 from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
@@ -152,6 +153,7 @@ def payloads() -> Iterator[tuple[str, bytes]]:
     yield "evil/larger", bytes(100 * MIB)
 
 
+@pytest.mark.timeout(600)
 def test_payloads_that_are_more_than_they_seem(tmp_path: Path) -> None:
     (tmp_path / "lies.avsc").write_text('{"type": "array", "items": "double"}')
     (tmp_path / "lies.proto").write_text(
@@ -169,7 +171,7 @@ def test_payloads_that_are_more_than_they_seem(tmp_path: Path) -> None:
             for topic, payload in evil:
                 honest.raw(topic, payload)
             honest.publish("plant/honest")
-            wait_until(lambda: settled(connector) > 0, 60, "the first of them is settled")
+            wait_until(lambda: settled(connector) > 0, 180, lambda: f"one is settled: {connector.log()[-3000:]}")
             peak = peak_bytes(connector.pid)
             connector.kill()  # in the middle of chunks that become very much
             connector.start()

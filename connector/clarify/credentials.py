@@ -182,7 +182,7 @@ class CurrentCredentials:
 
     def renewed(self) -> bool:
         """Read the file again if it has changed. Returns whether other credentials are in use since then."""
-        stamp = _stamp(self._file)
+        stamp = stamp_of(self._file)
         if self._file is None or stamp is None or stamp == self._stamp:
             return False
         self._stamp = stamp
@@ -208,8 +208,8 @@ class CurrentCredentials:
         return self._former.hide(self.value.hide(text, *more))
 
 
-def _stamp(file: Path | None) -> tuple[int, ...] | None:
-    """What changes with the content of a file; None if the file is not there now."""
+def stamp_of(file: Path | None) -> tuple[int, ...] | None:
+    """Returns what changes with the content of a file; None without a file, or if the file is not there now."""
     try:
         found = file.stat() if file else None
     except OSError:

@@ -15,10 +15,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from pathlib import Path
 from typing import Final
 
 import httpx
 
+from connector.clarify.credentials import stamp_of
 from connector.clarify.errors import ArgumentError, ClarifyError, NotAllowed, Refused, Retryable, TooLarge
 from connector.exchange.http import BadAnswer, Exchanges, NoAnswer, Received, SetUpError
 
@@ -127,8 +129,8 @@ class Transport:
         """Whether a server has answered, so that neither the address nor TLS can be wrong."""
         self._seconds = timeouts.total
         self._told = told
-        self._verify = verify
-        self._stamp = _stamp(verify)
+        self._ca_file = None if verify is None else Path(os.path.expanduser(verify))  # noqa: PTH111 - as in _trust
+        self._stamp = stamp_of(self._ca_file)
         self._renewing = threading.Lock()
         self._former: Exchanges | None = None
         """Those of the CA file before, which another thread may still use."""
@@ -216,7 +218,7 @@ class Transport:
 
     def _renew(self) -> None:
         """Trust the authorities of a changed CA file from now on."""
-        if self._verify is None or (stamp := _stamp(self._verify)) == self._stamp:
+        if self._ca_file is None or (stamp := stamp_of(self._ca_file)) == self._stamp:
             return
         with self._renewing:
             if stamp == self._stamp:
@@ -271,15 +273,6 @@ def _describe(error: NoAnswer, url: str, *, answered: bool) -> str:
     elif issubclass(error.kind, ended) and url.startswith("http:") and not answered and error.proxy is None:
         hint = ": if the server speaks TLS, apiUrl must begin with https://"
     return f"The connection failed ({error}){hint}."
-
-
-def _stamp(ca_file: str | os.PathLike[str] | None) -> tuple[int, ...]:
-    """What is equal for two states of a file only if it has not changed; empty without a file."""
-    try:
-        found = os.stat(os.path.expanduser(ca_file)) if ca_file is not None else None  # noqa: PTH111, PTH116 - as in _trust
-    except OSError:
-        return ()
-    return () if found is None else (found.st_mtime_ns, found.st_ino, found.st_size)
 
 
 def _trust(ca_file: str | os.PathLike[str]) -> ssl.SSLContext:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from connector.brokers.reach import certificate_ends
+from connector.runtime.tag_lists import stamp_of
 
 if TYPE_CHECKING:
     from connector.config.model import Config
@@ -20,17 +21,16 @@ def remaining(config: Config, now: float) -> Iterator[tuple[str, float]]:
     several authorities is left out: those that matter may be valid. So is a file that cannot be read.
     """
     for setting, file in _files(config):
-        try:
-            found = file.stat()
-        except OSError:  # the part that needs the file says so
+        stamp = stamp_of(file)
+        if stamp is None:  # the part that needs the file says so
             continue
-        ends = _ends(file, (found.st_mtime_ns, found.st_ino, found.st_size), setting.endswith("ca_file"))
+        ends = _ends(file, stamp, setting.endswith("ca_file"))
         if ends is not None:
             yield setting, ends - now
 
 
 @lru_cache(maxsize=256)
-def _ends(file: Path, _state: tuple[int, ...], alone: bool) -> float | None:
+def _ends(file: Path, _stamp: tuple[int, ...], alone: bool) -> float | None:
     return certificate_ends(file, alone=alone)
 
 

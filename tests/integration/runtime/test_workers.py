@@ -79,7 +79,13 @@ def produce_and_look(kafka: KafkaBroker, topic: str, numbers: range, connector: 
     wait_until(both, 30, "messages of both workers are shown", every=0.1)
     producing.join()
     assert len(shown) == len(set(shown))
-    bench = client.get("/workbench.json", params={"topic": topic}).json()
+
+    def look() -> dict[str, Any]:
+        found: dict[str, Any] = client.get("/workbench.json", params={"topic": topic}).json()
+        return found
+
+    wait_until(lambda: look()["kept"] >= 200, 30, "what was written last has come, too", every=0.1)
+    bench = look()
     assert (bench["kept"], bench["missing"]) == (200, [])
     text = 'rules: [{topic: "#", input: "tried/{field}"}]'
     tried = client.post("/try.json", json={"topic": topic, "text": text}).json()

@@ -22,7 +22,7 @@ from connector.sources.journal.journal import BUFFER_BYTES, Batch
 
 _FIRST_ENOUGH: Final = 10
 """Half of what Mosquitto sends without an acknowledgement, unless its configuration or MQTT 5 says otherwise."""
-_MOST_ENOUGH: Final = 2048
+_MOST_ENOUGH: Final = 4096
 _WINDOW_SECONDS: Final = 60.0
 _STALLS: Final = 3
 _RESUME_SHARE: Final = 0.9
@@ -46,7 +46,7 @@ class Enough:
     """Learns the number of records for which a write may wait.
 
     A broker sends a number of messages, its window, and then waits for acknowledgements. A write that waited for more
-    messages would stop the stream. So the number grows slowly, and stays at half of the window once the window is
+    messages would stop the stream. So the number grows by a quarter at a time, and stays at half of the window once the window is
     known. The window is learned again after a minute. Times are seconds of any clock.
     """
 
@@ -63,7 +63,8 @@ class Enough:
         if now > self._window_until:
             self._window = 2 * _MOST_ENOUGH
         self._window = max(self._window, records)
-        self.records = max(1, min(max(self.records + 1, records // 2), self._window // 2, _MOST_ENOUGH))
+        more = max(self.records + 1, self.records * 5 // 4, records // 2)
+        self.records = max(1, min(more, self._window // 2, _MOST_ENOUGH))
 
     def flows(self) -> None:
         """Note that records came until the wait was over."""

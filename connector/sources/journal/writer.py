@@ -30,7 +30,7 @@ from connector.sources.journal.reader import JournalReader
 from connector.threads.failing import RepeatedFailure
 from connector.threads.watched import WatchedThread, moves
 
-_ROW_RECORDS: Final = 2048
+_ROW_RECORDS: Final = 8192
 _ROW_BYTES: Final = 1024 * 1024
 _LOOK_SECONDS: Final = 10.0
 """The longest wait for something to write: after it the thread says that it moves, and looks for free pages again."""
@@ -174,7 +174,7 @@ class JournalWriter:
 
 
 def _rows(batches: list[Batch]) -> list[list[Record]]:
-    """Returns the records of the batches, in order, in rows of up to 2,048 records and 1 MiB.
+    """Returns the records of the batches, in order, in rows of up to 8,192 records and 1 MiB.
 
     A batch is never divided, so a row with one batch may be larger; the network loop bounds the size of a batch.
     """

@@ -94,7 +94,7 @@ class MqttSection(MqttConnectionSection, SourceSection):
         description="How long the broker keeps our session and its queued messages while we are away (MQTT 5).",
     )
     receive_maximum: int = Field(
-        default=1000,
+        default=4000,
         ge=1,
         le=65_535,
         description="Messages that the broker may send before we acknowledge (MQTT 5). With 3.1.1 the broker's "

@@ -280,14 +280,14 @@ def test_disk_cuts_chunks_to_a_handy_size(path: Path) -> None:
     durable = Durable()
     with started(disk(SourceFile.open(path))) as journal:
         for i in range(60):
-            journal.append(durable.batch(i, n=100))
+            journal.append(durable.batch(i, n=200))
         for i in range(60, 70):
             journal.append(durable.batch(i, n=1, size=MIB // 2))
-        journal.append(durable.batch(70, n=5000))
-        chunks = poll_all(journal, 6000 + 10 + 5000)
-    assert len(chunks[-1].records) == 5000, "a batch is never cut"
+        journal.append(durable.batch(70, n=9000))
+        chunks = poll_all(journal, 12_000 + 10 + 9000)
+    assert len(chunks[-1].records) == 9000, "a batch is never cut"
     for chunk in chunks[:-1]:
-        assert len(chunk.records) <= 2048
+        assert len(chunk.records) <= 8192
         assert batch_bytes(chunk.records) <= MIB
 
 

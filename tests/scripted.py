@@ -172,11 +172,11 @@ class ListSource(Source):
         self.commits: list[Commit] = []
         self.started = self.stopped_reading = self.closed = False
 
-    def put(self, *records: Record, partition: str = "p") -> None:
+    def put(self, *records: Record, partition: str = "p", durable_us: int = 0) -> None:
         """One chunk of these records."""
         with self._changed:
             positions = range(self._next, self._next + len(records))
-            self._chunks.append(Chunk(self.name, partition, positions, list(records)))
+            self._chunks.append(Chunk(self.name, partition, positions, list(records), durable_us))
             self.records.update(zip(positions, records, strict=True))
             self._next += len(records)
             self._changed.notify_all()

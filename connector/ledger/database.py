@@ -13,7 +13,7 @@ import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from operator import attrgetter
 from pathlib import Path
 
@@ -82,16 +82,16 @@ class Database:
         """Run the block as one durable transaction; undo it if the block raises. Raises sqlite3.Error."""
         with self._write_lock:
             writer = self._writer
-            transaction = Transaction(writer, replace(self.counters))
+            before = _values(self.counters)
+            transaction = Transaction(writer, Counters(*before))
             writer.execute("BEGIN IMMEDIATE")
             try:
                 yield transaction
                 counters = transaction.counters
-                changed = counters != self.counters
+                pairs = zip(_KEYS, _values(counters), before, strict=True)
+                changed = [(key, new) for key, new, old in pairs if new != old]
                 if changed:
-                    writer.executemany(
-                        "INSERT OR REPLACE INTO meta VALUES (?, ?)", zip(_KEYS, _values(counters), strict=True)
-                    )
+                    writer.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", changed)
                 writer.execute("COMMIT")
             except BaseException:
                 if writer.in_transaction:

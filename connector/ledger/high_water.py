@@ -11,9 +11,8 @@ from __future__ import annotations
 import os
 import struct
 import zlib
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from connector.state.sqlite import companion_file
 
@@ -22,8 +21,7 @@ _CHECKSUM: Final = struct.Struct("<I")
 _SIZE: Final = _FORMAT.size + _CHECKSUM.size
 
 
-@dataclass(frozen=True, slots=True)
-class HighWaterMark:
+class HighWaterMark(NamedTuple):
     """The counters of a source's file after its last known transaction."""
 
     incarnation: str

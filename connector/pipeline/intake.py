@@ -6,6 +6,7 @@ maps for one intake at a time.
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
@@ -36,6 +37,8 @@ _RECORD_BYTES: Final = 300
 _LAST_SECONDS: Final = 0.1
 """How long a source may give nothing, after `stop_reading`, before the intake ends: a journal still writes records that
 were received."""
+_BEFORE_FRAME: Final = 0.01
+"""The last turn before a frame begins so many seconds before the frame is due."""
 _MOST_TOLD: Final = 3
 """Partitions whose missing schema is told one by one."""
 
@@ -214,6 +217,8 @@ class Intake:
         self.finished = False
         """Whether the source can never give more records."""
         self._waiting: dict[str, _Waiting] = {}
+        self._turn_began = -math.inf
+        """When this thread began to take in what had come together, on the pipeline's clock."""
         self._left: tuple[Chunk, int] | None = None
         """A polled chunk that is not taken in, because the intake was stopped; and its `times_given_away`."""
 
@@ -250,6 +255,8 @@ class Intake:
                 self._hold()
                 continue
             draining = self._draining.is_set()
+            if not draining and not self._waiting:
+                self._rest()
             try:
                 seconds = _LAST_SECONDS if draining else LOOK_SECONDS if self._waiting else IDLE_SECONDS
                 chunk = self._source.poll(seconds)
@@ -263,6 +270,21 @@ class Intake:
                 self.take_in(chunk)
             elif draining:
                 return
+
+    def _rest(self) -> None:
+        """Let records come together, so that one turn of this thread maps many of them, and caches are warm for them.
+
+        A turn begins at most once in the time of a rest, and once more just before a frame is due, so that no sample
+        waits longer for its frame. After a pause, records are taken at once.
+        """
+        now = self._under_way.now()
+        seconds = self._turn_began + self._under_way.rest - now
+        if seconds <= 0:
+            self._turn_began = now
+            return
+        due = self._under_way.seconds_to_frame() - _BEFORE_FRAME
+        if due > 0 and self._source.gather(min(seconds, due)):
+            self._turn_began = self._under_way.now()
 
     def take_in(self, chunk: Chunk, given_away: int | None = None) -> None:
         """Map a chunk and add the parts; or keep the chunk, if its partition waits for a schema.

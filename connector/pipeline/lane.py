@@ -65,7 +65,8 @@ class Lane:
     def add(self, source: str, token: int, parts: list[Part], window_now: float, now: float) -> None:
         """Add the parts of a chunk whose first record has this token, and wake the sender if a frame is due earlier.
 
-        `window_now` and `now` are the times of the windows and of the pipeline, in seconds.
+        `window_now` is the time of the windows. `now` is the time of the pipeline at which the chunk arrived. Both are
+        in seconds.
         """
         self.sources.add(source)
         before, quiet = self.pending.waiting, self.oldest is None

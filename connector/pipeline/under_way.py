@@ -8,7 +8,9 @@ the next frame is due. So a quiet connector sleeps.
 
 from __future__ import annotations
 
+import math
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -35,6 +37,7 @@ IDLE_SECONDS: Final = 1.0
 """A thread with nothing to do looks again after this time at the latest; every reason to look earlier wakes it."""
 LOOK_SECONDS: Final = 0.2
 """The same for a thread that waits for something that wakes nobody: open windows, a schema, a circuit."""
+_LONGEST_REST: Final = 0.5
 _MOST_OVERWRITES: Final = 1_000
 
 
@@ -84,6 +87,8 @@ class UnderWay:
         lock = threading.RLock()
         self.changed = threading.Condition(lock)
         self._limits = limits
+        self.rest = min(_LONGEST_REST, min(one.max_delay for one in limits.values()) / 2)
+        """The most seconds that an intake rests, so that records come together."""
         self._clock = clock
         self._progress = Progress()
         self._contexts = Contexts() if traced else None
@@ -108,6 +113,10 @@ class UnderWay:
         """Number of sources that wait until the samples under way are sent."""
 
     # -- intake -----------------------------------------------------------------------------------
+
+    def _waited(self, chunk: Chunk) -> float:
+        """Returns the seconds that a chunk has waited for others while its intake rested: they count as `max_delay`."""
+        return min(self.rest, max(0.0, time.time() - chunk.durable_us / 1e6)) if chunk.durable_us else 0.0
 
     def has_room(self, source: str) -> bool:
         """Returns whether a source may be read.
@@ -157,6 +166,7 @@ class UnderWay:
         nothing and returns None. Else returns the numbers of records and samples that were received since the start.
         """
         now = self._clock()
+        arrived = now - self._waited(chunk)
         contexts = None if self._contexts is None else self._contexts.of(chunk.source, chunk.records)
         with self.changed:
             if self._given_away[chunk.source, chunk.partition] != given_away:
@@ -164,14 +174,25 @@ class UnderWay:
             progress, only = self._progress, self._only
             if only is not None:
                 token = progress.begin(chunk, parts, more=more, contexts=contexts)
-                only.add(chunk.source, token, parts, self._window_now(only, now), now)
+                only.add(chunk.source, token, parts, self._window_now(only, now), arrived)
             else:
                 lines = self._divide.lines(chunk, parts)
                 token = progress.begin(chunk, parts, more=more, lines=lines, contexts=contexts)
                 for name, some in self._divide.divided(parts).items():
                     lane = self.lanes[name]
-                    lane.add(chunk.source, token, some, self._window_now(lane, now), now)
+                    lane.add(chunk.source, token, some, self._window_now(lane, now), arrived)
             return progress.received_records, progress.received_samples
+
+    def seconds_to_frame(self) -> float:
+        """Returns the seconds until a frame is due; infinity if no sample waits, negative while a frame is overdue."""
+        now = self._clock()
+        with self.changed:
+            due = [
+                lane.oldest + self._limits[name].max_delay
+                for name, lane in self.lanes.items()
+                if lane.oldest is not None
+            ]
+        return min(due, default=math.inf) - now
 
     def intake_added(self, *, again: bool = False) -> None:
         """Record that an intake will run; `again` means that the same intake ran before, and goes on."""

@@ -79,6 +79,14 @@ class Source(Protocol):
         with an end raises `SourceFinishedError` there.
         """
 
+    def gather(self, seconds: float) -> bool:
+        """Let records come together, for at most `seconds` and until many have come, so that they are mapped in a row.
+
+        Returns False at once if records can be polled already. So does the default, for a source that waits in `poll`.
+        """
+        del seconds
+        return False
+
     def hold(self) -> None:
         """Keep a membership or connection alive, and return soon; the default does nothing.
 

@@ -46,8 +46,8 @@ class Enough:
     """Learns the number of records for which a write may wait.
 
     A broker sends a number of messages, its window, and then waits for acknowledgements. A write that waited for more
-    messages would stop the stream. So the number grows by a quarter at a time, and stays at half of the window once the window is
-    known. The window is learned again after a minute. Times are seconds of any clock.
+    messages would stop the stream. So the number grows by a quarter at a time, and stays at half of the window once the
+    window is known. The window is learned again after a minute. Times are seconds of any clock.
     """
 
     def __init__(self) -> None:

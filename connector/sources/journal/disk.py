@@ -57,6 +57,7 @@ class DiskJournal:
         self.append = self._buffer.append
         self.has_room = self._buffer.has_room
         self.poll = self._reader.poll
+        self.gather = self._reader.gather
         self.delays = self._writer.delays
         self._damage.report_start()
 

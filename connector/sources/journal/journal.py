@@ -66,6 +66,9 @@ class Journal(Protocol):
     def poll(self, timeout: float) -> Chunk | None:
         """Returns the next chunk, as in `Source.poll`."""
 
+    def gather(self, seconds: float) -> bool:
+        """Let messages come together, as in `Source.gather`."""
+
     def wake(self) -> None:
         """Make a `poll` that waits, or the next one, return at once: the source stops reading, or has failed."""
 

@@ -70,6 +70,10 @@ class MemoryJournal:
             "as many messages as its own queue holds (Mosquitto: max_queued_messages, 1000 by default)",
         )
 
+    def gather(self, seconds: float) -> bool:  # noqa: ARG002 - the broker waits for acknowledgements
+        """Returns False at once."""
+        return False
+
     def append(self, batch: Batch) -> None:
         """Keep a batch until it is settled."""
         with self._changed:

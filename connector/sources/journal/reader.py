@@ -26,6 +26,9 @@ from connector.threads.failing import RepeatedFailure
 _TAIL_BYTES: Final = 8 * 1024 * 1024
 """The most bytes of rows that are kept in memory."""
 
+_MANY: Final = 1000
+"""Unread messages that end `gather`."""
+
 _log = structlog.get_logger(__name__)
 
 
@@ -40,7 +43,7 @@ class JournalReader:
         self._retry_seconds = retry_seconds
         self._partition = f"journal-{file.incarnation}"
         self._changed = threading.Condition()
-        """Protects the tail, `_end`, `_closing` and `_woken`."""
+        """Protects the tail, `_end`, `_wanted`, `_closing` and `_woken`."""
         self._tail: deque[tuple[JournalRow, int, int]] = deque()
         """Rows that were written and not read yet, each with its size in memory and the time of its write in µs."""
         self._tail_bytes = 0
@@ -48,6 +51,8 @@ class JournalReader:
         """The next position to read. Only `poll` changes it."""
         self._end = file.next_position
         """The position after the last written row."""
+        self._wanted = 1
+        """The unread messages for which the reading thread waits."""
         self._closing = self._woken = False
         self.trouble: str | None = None
         """The reason why the file cannot be read at present; None if it can be read."""
@@ -67,7 +72,8 @@ class JournalReader:
                 if self._tail_bytes + size <= _TAIL_BYTES:
                     self._tail.append((row, size, durable_us))
                     self._tail_bytes += size
-            self._changed.notify_all()
+            if self._end - self._next >= self._wanted:
+                self._changed.notify_all()
 
     def wake(self) -> None:
         """Make a `poll` that waits, or the next one, return at once: the journal has failed, or reading stops."""
@@ -80,6 +86,18 @@ class JournalReader:
         with self._changed:
             self._closing = True
             self._changed.notify_all()
+
+    def gather(self, seconds: float) -> bool:
+        """Let rows come together, as in `Source.gather`; called by the thread that polls."""
+        with self._changed:
+            if self._next < self._end:
+                return False
+            self._wanted = _MANY
+            self._changed.wait_for(
+                lambda: self._end - self._next >= _MANY or self._damage.failure or self._closing or self._woken, seconds
+            )
+            self._wanted = 1
+        return True
 
     def poll(self, timeout: float) -> Chunk | None:
         """Returns the next row as a chunk; waits at most `timeout` seconds.

@@ -132,6 +132,10 @@ class MqttSource(Source):
             raise SourceFailedError(self._failure)
         return chunk
 
+    def gather(self, seconds: float) -> bool:
+        """Wait for rows of the journal."""
+        return self._journal.gather(seconds)
+
     def publish(self, topic: str, payload: bytes) -> bool:
         """Hand a message to the broker, QoS 0. Returns False without a connection; the message is then not kept."""
         connection = self._connection

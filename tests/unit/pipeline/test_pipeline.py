@@ -251,6 +251,51 @@ def test_on_a_quiet_stream_a_frame_leaves_after_max_delay(bench: Make) -> None:
     assert b.pipeline.status.oldest_seconds() == 0.0
 
 
+class GatheringSource(ListSource):
+    """A source whose records come together; it notes for how long, and lets no time pass."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gathered: list[float] = []
+
+    def gather(self, seconds: float) -> bool:
+        if self.left():
+            return False
+        self.gathered.append(seconds)
+        return True
+
+
+def test_records_that_come_often_are_taken_in_together_but_before_their_frame_is_due(bench: Make) -> None:
+    clock, source = Clock(), GatheringSource()
+    b = bench(source, max_delay=0.8, clock=clock).start()
+    source.put(record(1, time_us=TIME))
+    wait_until(lambda: b.pipeline.status.waiting()[1] == 1, SECONDS, "taken in")
+    wait_until(lambda: source.gathered, SECONDS, "the next turn waits")
+    assert source.gathered[0] == pytest.approx(0.4), "half of max_delay"
+    clock.now += 0.6
+    source.gathered.clear()
+    source.put(record(2, time_us=TIME + 1))
+    wait_until(lambda: source.gathered, SECONDS, "a new turn began at once, and the next one waits")
+    assert source.gathered[0] == pytest.approx(0.19), "the frame of the first record is due in 0.2 s"
+    clock.now += 0.2
+    b.committed(2)
+
+
+def test_the_time_in_which_records_come_together_counts_as_max_delay(
+    bench: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A chunk that waited much longer has another reason: then only the longest rest counts."""
+    monkeypatch.setattr(under_way.time, "time", lambda: 1000.0)
+    clock = Clock()
+    b = bench(max_delay=0.8, clock=clock).start()
+    for number, (durable, waited) in enumerate([(999.7, 0.3), (900.0, 0.4), (1001.0, 0.0), (0, 0.0)], start=1):
+        b.source.put(record(number, time_us=TIME + number), durable_us=round(durable * 1e6))
+        taken_in(b, 1)
+        assert b.pipeline.status.oldest_seconds() == pytest.approx(waited)
+        clock.now += 0.81 - waited
+        b.committed(number)
+
+
 def test_what_a_frame_leaves_behind_keeps_its_age(bench: Make) -> None:
     clock = Clock()
     b = bench(max_delay=60.0, max_frame_bytes=1000, clock=clock).start()

@@ -276,6 +276,40 @@ def test_disk_reads_in_order_when_intake_has_fallen_behind_what_is_kept_in_memor
     ]
 
 
+def test_disk_lets_messages_come_together(path: Path) -> None:
+    durable = Durable()
+    with started(disk(SourceFile.open(path))) as journal:
+        journal.append(durable.batch(1))
+        durable.wait_for(1)
+        wait_until(lambda: journal.unread() == 3, SECONDS, "there is something to poll")
+        assert not journal.gather(SECONDS), "something can be polled"
+        poll(journal)
+        began = time.monotonic()
+        for number in range(2, 6):
+            threading.Timer(0.02 * number, journal.append, [durable.batch(number)]).start()
+        assert journal.gather(0.3)
+        assert time.monotonic() - began >= 0.3
+        assert len(payloads(poll_all(journal, 12))) == 12
+
+
+@pytest.mark.parametrize("end", ["many", "wake", "close", "failure"])
+def test_nobody_waits_for_messages_that_will_not_come_and_not_behind_many(path: Path, end: str) -> None:
+    with started(disk(SourceFile.open(path))) as journal:
+        ends = {
+            "many": lambda: journal.append(Durable().batch(1, n=1000)),
+            "wake": journal.wake,
+            "close": journal._reader.close,
+            "failure": lambda: journal._damage.fail("it is broken"),
+        }
+        threading.Timer(0.05, ends[end]).start()
+        began = time.monotonic()
+        assert journal.gather(SECONDS)
+        assert time.monotonic() - began < SECONDS / 2
+        if end == "wake":
+            assert journal.poll(SECONDS) is None
+            assert time.monotonic() - began < SECONDS / 2, "the poll after it is woken, too"
+
+
 def test_disk_cuts_chunks_to_a_handy_size(path: Path) -> None:
     durable = Durable()
     with started(disk(SourceFile.open(path))) as journal:

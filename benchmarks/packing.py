@@ -116,7 +116,7 @@ def plan_all(pending: Pending) -> dict[str, Any]:
     while pending.waiting:
         began = time.process_time()
         plan = plan_frame(pending, MAX_BYTES, 0.0)
-        blocks = pending.take(plan)
+        blocks = pending.take(plan, plan.texts)
         planned = time.process_time()
         frame = encode_frame(blocks)
         cpu += planned - began

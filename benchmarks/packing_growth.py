@@ -55,7 +55,7 @@ def one_slot(pending: Pending) -> tuple[float, float]:
     """CPU seconds of planning (with taking out), and of encoding."""
     began = time.process_time()
     plan = plan_frame(pending, MAX_BYTES, 0.0)
-    blocks = pending.take(plan)
+    blocks = pending.take(plan, plan.texts)
     pending.forget_before(plan.left)
     planned = time.process_time()
     frame = encode_frame(blocks)

@@ -68,7 +68,7 @@ def simulate(devices: int, seconds: int) -> dict[str, Any]:
             plan = plan_frame(pending, MAX_BYTES, next_slot)
             planning += time.process_time() - began
             assert plan.size <= MAX_BYTES
-            blocks = pending.take(plan)
+            blocks = pending.take(plan, plan.texts)
             pending.forget_before(plan.left)
             settled = token if plan.left is None else plan.left
             frames += 1

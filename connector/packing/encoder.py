@@ -7,6 +7,7 @@ of a text can be computed without making the text.
 from __future__ import annotations
 
 from array import array
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Final
@@ -19,6 +20,8 @@ _WHOLE_SECOND: Final = len("2026-11-01T00:00:00Z")
 _THREE: Final = tuple(f"{n:03d}" for n in range(1000))
 _MILLIS: Final = ("Z", *(f".{n:03d}".rstrip("0") + "Z" for n in range(1, 1000)))
 """The end of the text of a time, by its milliseconds, if it has no smaller part."""
+_BY_REST: Final = {1000 * ms: text for ms, text in enumerate(_MILLIS)}
+"""The same by the µs since the begin of the second."""
 _MICROS: Final = tuple(f"{n:03d}".rstrip("0") + "Z" for n in range(1000))
 """The end of the text of a time after its milliseconds, by the microseconds after them."""
 _MILLIS_BYTES: Final = tuple(_WHOLE_SECOND - 1 + len(text) for text in _MILLIS)
@@ -39,6 +42,25 @@ def time_texts(times: Iterable[int]) -> list[str]:
         micros = rest % 1000
         add(f"{whole}.{_THREE[rest // 1000]}{_MICROS[micros]}" if micros else whole + _MILLIS[rest // 1000])
     return found
+
+
+def encode_times(times: Sequence[int]) -> bytes:
+    """Times that rise, in µs since the epoch, as JSON texts, separated by commas: `"2026-11-01T00:00:00Z","…"`."""
+    parts: list[str] = []
+    start = 0
+    while start < len(times):
+        second = times[start] // 1_000_000
+        begin_us = second * 1_000_000
+        end = bisect_left(times, begin_us + 1_000_000, start)
+        try:
+            ends = [_BY_REST[time_us - begin_us] for time_us in times[start:end]]
+        except KeyError:  # microseconds
+            parts += time_texts(times[start:end])
+        else:
+            whole = time_texts((begin_us,))[0][:-1]
+            parts.append(whole + f'","{whole}'.join(ends))
+        start = end
+    return b'"%b"' % '","'.join(parts).encode() if parts else b""
 
 
 def time_bytes(times: Iterable[int]) -> int:

@@ -11,16 +11,19 @@ from __future__ import annotations
 from array import array
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain, pairwise
 from operator import itemgetter, lt
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeAlias
 
-from connector.packing.encoder import encode_values, time_texts
+from connector.packing.encoder import encode_times, encode_values
 
 ENVELOPE: Final = len('{"times":[],"series":{}}')
 NULL: Final = len("null,")
+
+Texts: TypeAlias = Sequence[bytes]
+"""The values of each input of a row block, as `encode_values` writes them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,8 @@ class RowBlock:
     """One for each row: a number that leads back to the record of the row (see `ledger.progress`)."""
     values: array[float]
     """The rows one after the other; each row has one value for each input."""
+    texts: Texts | None = None
+    """The values of each input as JSON, if they were written already."""
 
     @property
     def samples(self) -> int:
@@ -160,21 +165,24 @@ def encode_frame(blocks: Sequence[RowBlock]) -> Frame:
         index = {time_us: row for row, time_us in enumerate(times)}
         for place in places.values():
             place.leave_room(index)
-    parts = [b'{"times":["', '","'.join(time_texts(times)).encode(), b'"],"series":{']
+    parts = [b'{"times":[', encode_times(times), b'],"series":{']
     superseded: Counter[int] = Counter()
     samples = series = 0
     for block, place in zip(blocks, placed, strict=True):
         width = len(block.inputs)
         for i, input_id in enumerate(block.inputs):
-            values = block.values if width == 1 else block.values[i::width]
             parts.append(b'%b"%b":[' % (b"," if series else b"", input_id.encode()))
             series += 1
-            place.write(values, parts)
+            if block.texts is None:
+                place.write(block.values if width == 1 else block.values[i::width], parts)
+            else:
+                place.write_texts(block.texts[i], parts)
             parts.append(b"]")
         samples += width * len(place.times)
         for token in (block.tokens[row] for row in place.replaced):
             superseded[token] += width
     parts.append(b"}}")
+    blocks = [block if block.texts is None else replace(block, texts=None) for block in blocks]
     return Frame(blocks, b"".join(parts), times, series, samples, superseded)
 
 
@@ -182,7 +190,7 @@ class _RowPlaces:
     """The places in the frame of row blocks that have the same times."""
 
     def __init__(self, times: array[int]) -> None:
-        self._pick: Callable[[list[float]], tuple[float, ...]] | None = None
+        self._pick: Callable[[list[Any]], tuple[Any, ...]] | None = None
         """Returns the values of the rows that are in the frame, in the order of the frame; None if all are, in this
         order."""
         self.replaced: Collection[int] = ()
@@ -215,7 +223,13 @@ class _RowPlaces:
     def write(self, values: array[float], parts: list[bytes]) -> None:
         """Append the cells of one series to `parts`; `values` has a value for each row of a block."""
         every = values.tolist()
-        encoded = encode_values(every if self._pick is None else self._pick(every))
+        self._write(encode_values(every if self._pick is None else self._pick(every)), parts)
+
+    def write_texts(self, encoded: bytes, parts: list[bytes]) -> None:
+        """The same with the values of all rows, as `encode_values` writes them."""
+        self._write(encoded if self._pick is None else b",".join(self._pick(encoded.split(b","))), parts)
+
+    def _write(self, encoded: bytes, parts: list[bytes]) -> None:
         if self._cells is None:
             parts.append(encoded)
         else:

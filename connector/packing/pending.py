@@ -18,10 +18,12 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from types import MappingProxyType
 from typing import Final, NamedTuple, TypeAlias
 
-from connector.packing.frame import RowBlock
+from connector.packing.frame import RowBlock, Texts
 from connector.packing.last_values import LastValue, LastValues, last_of
 from connector.packing.overwrites import Overwrite
 from connector.packing.table import FEW_BYTES, LANDMARKS, ROW_BYTES, Table, pack_row, times_of, unpack_row, values_of
@@ -170,8 +172,8 @@ class Pending:
         ranks = self.first_ranks(list(self.tables()))
         return self.arrived(min(ranks)) if ranks else None
 
-    def take(self, plan: Iterable[TableRows]) -> list[RowBlock]:
-        """Take the planned rows out of the tables."""
+    def take(self, plan: Iterable[TableRows], texts: Mapping[Table, Texts] = MappingProxyType({})) -> list[RowBlock]:
+        """Take the planned rows out of the tables; `texts` has the values of some tables, if they are written."""
         taken = []
         for table, rows in plan:
             recent = table.recent
@@ -187,7 +189,7 @@ class Pending:
                 )
             ):
                 self._overwrite(block, recent_times, values_of(recent))
-            taken.append(block)
+            taken.append(replace(block, texts=texts[table]) if table in texts else block)
         self.waiting -= sum(block.samples for block in taken)
         if self._ranks:
             self._forget_bundles(token for block in taken for token in block.tokens)

@@ -22,13 +22,14 @@ Groups that are too large for the remaining room stay for a later frame. Only if
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from heapq import heapify, heappop, heapreplace
 from math import floor, log2, sqrt
+from types import MappingProxyType
 from typing import Final, Protocol
 
-from connector.packing.encoder import time_bytes, value_bytes
-from connector.packing.frame import ENVELOPE, NULL
+from connector.packing.encoder import encode_values, time_bytes, value_bytes
+from connector.packing.frame import ENVELOPE, NULL, Texts
 from connector.packing.pending import Pending, TableRows
 from connector.packing.table import Table
 
@@ -48,6 +49,8 @@ _PATIENCE_SECONDS: Final = 1.0
 """Added to each age, so that the age of a group that has just come is not zero."""
 _BLOCK_ROWS: Final = 1024
 """Rows whose size is computed at a time."""
+_WORTH_KEEPING: Final = 16
+"""From so many rows on, the text of the values is kept for the frame."""
 _STEPS: Final = 8
 """Number of classes of proportions between one proportion and its double."""
 
@@ -59,12 +62,20 @@ _AlikeGroups = list[int]
 class FramePlan(list[TableRows]):
     """The rows of the next frame, for each table."""
 
-    def __init__(self, rows: Sequence[TableRows] = (), size: int = 0, left: int | None = None) -> None:
+    def __init__(
+        self,
+        rows: Sequence[TableRows] = (),
+        size: int = 0,
+        left: int | None = None,
+        texts: Mapping[Table, Texts] = MappingProxyType({}),
+    ) -> None:
         super().__init__(rows)
         self.size = size
         """The length of the frame in bytes."""
         self.left = left
         """The rank of the oldest record with samples that stay; None if the frame takes all samples."""
+        self.texts = texts
+        """The values of some tables, as the frame will have them."""
 
 
 class Planner(Protocol):
@@ -101,6 +112,8 @@ class _Size:
         self.max_bytes = max_bytes
         self._times: set[int] = set()
         self._samples = 0
+        self.texts: dict[Table, Texts] = {}
+        """The values of the tables with many rows, whose size was computed by writing them."""
         self._fixed = ENVELOPE - 2  # no comma after the last time and the last series
         self.series = 0
 
@@ -128,12 +141,19 @@ class _Size:
             return False  # known without the digits of the values
         kept = None if len(distinct) == rows else {time_us: row for row, time_us in enumerate(times)}.values()
         fixed += time_bytes(new)
+        texts: dict[Table, Texts] = {}
         for table in group.tables:
             width, values = table.width, table.values
             if kept is not None:
                 fixed += sum(value_bytes(values[row * width : (row + 1) * width]) for row in kept)
+                continue
+            if not whole:
+                values = values[: rows * width]
+            if rows < _WORTH_KEEPING:
+                fixed += value_bytes(values)
             else:
-                fixed += value_bytes(values if whole else values[: rows * width])
+                texts[table] = [encode_values(values[i::width].tolist()) for i in range(width)]
+                fixed += sum(map(len, texts[table])) - width * (rows - 1)
         if _total(total_rows, series, samples, fixed) > self.max_bytes:
             return False
         if self._times:
@@ -141,6 +161,7 @@ class _Size:
         else:
             self._times = new
         self.series, self._samples, self._fixed = series, samples, fixed
+        self.texts |= texts
         return True
 
     def most_rows(self, group: _Group) -> int:
@@ -251,7 +272,8 @@ def plan_frame(pending: Pending, max_bytes: int, now: float) -> FramePlan:
     else:
         parts = _first_part(pending, size, oldest)
         misfits = [oldest]
-    return FramePlan(parts, size.total, min(_left(parts, misfits, candidates, pending), default=None))
+    left = min(_left(parts, misfits, candidates, pending), default=None)
+    return FramePlan(parts, size.total, left, size.texts)
 
 
 def _left(parts: list[TableRows], misfits: list[_Group], candidates: _Candidates, pending: Pending) -> Iterator[int]:

@@ -96,7 +96,7 @@ class Lane:
         """Take the rows of the next frame; returns the rows, and the number of samples that waited before the call."""
         waiting = self.pending.waiting
         plan = self._planner(self.pending, self._limits.max_frame_bytes, now)
-        slabs = self.pending.take(plan)
+        slabs = self.pending.take(plan, plan.texts)
         self.pending.forget_before(plan.left)
         self.oldest = None if plan.left is None else self.pending.arrived(plan.left)
         return slabs, waiting

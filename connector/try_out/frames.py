@@ -84,7 +84,7 @@ class _Waiting:
     def take(self, now: float) -> Frame:
         """Takes and returns the next frame. At least one sample must wait."""
         plan = plan_frame(self._pending, self._max_bytes, now)
-        blocks = self._pending.take(plan)
+        blocks = self._pending.take(plan, plan.texts)
         self._pending.forget_before(plan.left)
         self.oldest = None if plan.left is None else self._pending.arrived(plan.left)
         return encode_frame(blocks)

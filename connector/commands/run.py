@@ -263,11 +263,13 @@ def _until_stopped(
     connector: Connector, folder: Path, stop: threading.Event, levels: LogLevels, reloads: Reloads
 ) -> bool:
     """Carry data until a signal, a failure or a drain; return whether no message was left behind."""
+    from connector.runtime.connector import give_memory_back  # noqa: PLC0415
     from connector.runtime.drain import drain, drain_files  # noqa: PLC0415
 
     files = drain_files(folder)
     files.clear()
     connector.start()
+    give_memory_back()
     while not stop.is_set() and not connector.pipeline.stopped.wait(0.5):
         # not a wait for `stop`: the wait would hold the event's lock when the signal handler sets the event
         connector.supervision.look()

@@ -237,9 +237,10 @@ def test_the_image_runs_as_nobody_special_and_only_from_its_volume() -> None:
     assert int(group) >= 1000
     after = stage[stage.index(("USER", f"{user}:{group}")) :]
     assert not [rest for word, rest in after if word in ("RUN", "COPY", "ADD")]
-    (made,) = [rest for word, rest in stage if word == "RUN"]
+    made, compiled = [rest for word, rest in stage if word == "RUN"]
     assert f"clarify:x:{user}:{group}:" in made
     assert f"chown {user}:{group} {STATE_PATH}" in made
+    assert "import connector.commands.run" in compiled  # what it uses of Python's library is compiled then
     assert json.loads(rest_of("VOLUME", stage)) == [STATE_PATH]
     assert rest_of("STOPSIGNAL", stage) == "SIGTERM"
 

@@ -25,7 +25,7 @@ _log = structlog.get_logger(__name__)
 class KeptSession:
     """The client ID and the filters of the session in use, and the filters of earlier ones, in the file of the source.
 
-    The sessions are (client ID, server, filters); the last one was used last.
+    The sessions are (client ID, server, QoS, filters); the last one was used last.
     """
 
     def __init__(self, settings: MqttSection, file: SourceFile) -> None:
@@ -34,12 +34,16 @@ class KeptSession:
         self._file = file
         self.client_id = settings.client_id or self._made_client_id()
         self._server = settings.server
+        self._qos = settings.qos
         known = file.remembered("sessions")
-        self._sessions: list[tuple[str, str, list[str]]] = json.loads(str(known)) if known else []
-        own = [filters for *session, filters in self._sessions if session == [self.client_id, self._server]]
-        self._is_known = bool(own)
-        self.filters: frozenset[str] = frozenset(own[0]) if own else frozenset()
+        self._sessions: list[tuple[str, str, int, list[str]]] = json.loads(str(known)) if known else []
+        own = next((one[2:] for one in self._sessions if list(one[:2]) == [self.client_id, self._server]), None)
+        self._is_known = own is not None
+        qos, filters = own or (self._qos, [])
+        self.filters = frozenset(filters)
         """The filters in force when the session was last used."""
+        self.other_qos = qos != self._qos
+        """Whether these filters are in force with another QoS than the configuration wants."""
 
     def left(self, *, session_present: bool) -> str:
         """The session that was used before this one and may hold messages, for people; empty if there is none.
@@ -49,7 +53,7 @@ class KeptSession:
         """
         if not self._sessions:
             return ""
-        client_id, server, filters = self._sessions[-1]
+        client_id, server, _, filters = self._sessions[-1]
         renamed = session_present and not self._is_known and client_id == self.client_id
         if not filters or renamed or (client_id, server) == (self.client_id, self._server):
             return ""
@@ -58,7 +62,7 @@ class KeptSession:
     def remember(self, filters: frozenset[str]) -> None:
         """Remember the filters in force. If the disk is full, the next connection tries again."""
         others = [one for one in self._sessions if list(one[:2]) != [self.client_id, self._server]]
-        sessions = [*others, (self.client_id, self._server, sorted(filters))][-_MOST_SESSIONS:]
+        sessions = [*others, (self.client_id, self._server, self._qos, sorted(filters))][-_MOST_SESSIONS:]
         if json.dumps(sessions) == json.dumps(self._sessions):
             return
         try:
@@ -66,7 +70,8 @@ class KeptSession:
         except sqlite3.OperationalError as error:
             _log.warning("mqtt_subscriptions_not_remembered", source=self._source, reason=str(error))
         else:
-            self._sessions, self._is_known, self.filters = sessions, True, filters
+            self._sessions, self.filters = sessions, filters
+            self._is_known, self.other_qos = True, False
 
     def _made_client_id(self) -> str:
         known = self._file.remembered("client_id")

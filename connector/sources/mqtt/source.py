@@ -304,6 +304,7 @@ class MqttSource(Source):
                 self._settings,
                 self.client_id,
                 remembered_filters=self._session.filters,
+                other_qos=self._session.other_qos,
                 received=self._append,
                 subscribed=self._subscribed,
                 unsubscribed=self._unsubscribed,

@@ -236,6 +236,21 @@ def test_each_session_has_its_own_filters(sources: Sources, capsys: pytest.Captu
 
 
 @pytest.mark.parametrize("protocol", ["5", "3.1.1"])
+def test_another_qos_is_requested_of_a_kept_session(sources: Sources, protocol: str) -> None:
+    """Before MQTT 5, the subscription of QoS 0 stayed, and messages that came while we were away were lost."""
+    journal = HeldJournal()
+    with Mosquitto() as broker, Publisher(broker.port) as publisher:
+        for qos in (0, 1):
+            source = sources.make(broker, journal, file="kept.sqlite", protocol=protocol, qos=qos)
+            wait_ready(source)
+            source.close(5)
+        publisher.raw("t/x", "while away")
+        publisher.wait_acknowledged()
+        wait_ready(sources.make(broker, journal, file="kept.sqlite", protocol=protocol))
+        wait_until(lambda: journal.payloads() == [b"while away"], 10, "the message")
+
+
+@pytest.mark.parametrize("protocol", ["5", "3.1.1"])
 def test_retained_messages_come_once_and_not_at_every_connect(sources: Sources, protocol: str) -> None:
     with Mosquitto() as broker, Publisher(broker.port) as publisher:
         publisher.raw("t/r", "retained", retain=True)

@@ -119,10 +119,11 @@ class Connection:
         Three callbacks run in the thread that calls `run`: `received` with the messages of a turn; `subscribed` with
         the filters in force, and again after refused filters were requested again; `unsubscribed` with the remaining
         filters after some filters were given up. `stale` runs in any thread, with the number of
-        acknowledgements that came too late. `remembered_filters`, `refusals`, `keep_session` and
-        `other_qos` are as in `Handshake`. Filters in `leave` are given up, as after a call of `leave()`. `ends_session` is called at the end, and returns
-        whether the broker may forget our session. A message of more than about `message_bytes` comes without its end,
-        as a record with a problem. `rest` says when the socket is left alone; without it, the socket never is.
+        acknowledgements that came too late. `remembered_filters`, `refusals`, `keep_session` and `other_qos` are as in
+        `Handshake`. Filters in `leave` are given up, as after a call of `leave()`. `ends_session` is called at the end,
+        and returns whether the broker may forget our session. A message of more than about `message_bytes` comes
+        without its end, as a record with a problem. `rest` says when the socket is left alone; without it, the socket
+        never is.
         """
         self._settings = settings
         self._received = received

@@ -23,14 +23,15 @@ if TYPE_CHECKING:
 
 
 _NOT_SHARE: Final = re.compile(r"\$(share[ds]?|queue)/", re.IGNORECASE)
-"""Other words for a shared subscription, of some brokers or by mistake. Most brokers grant them, and send nothing."""
+"""Other words for a shared subscription, of some brokers or by mistake. Other brokers grant them, and send nothing."""
 _EXCLUSIVE: Final = "$exclusive/"
+"""EMQX sends the messages with their topics without this prefix, and then they match no filter of ours."""
 
 
 def _subscription(text: str) -> str:
     filter_ = text
     if text.startswith(_EXCLUSIVE):
-        raise ValueError(f"{text!r} is known to EMQX only; write the filter without {_EXCLUSIVE}")
+        raise ValueError(f"{text!r} is an extension of EMQX, not of MQTT; write the filter without {_EXCLUSIVE}")
     if _NOT_SHARE.match(text) and not text.startswith("$share/"):
         raise ValueError(f"{text!r} is no shared subscription of MQTT; write $share/GROUP/FILTER")
     if text.startswith("$share/"):

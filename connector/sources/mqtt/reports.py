@@ -43,7 +43,7 @@ def say_greeting(settings: MqttSection, client_id: str, handshake: Handshake, *,
             client_id=client_id,
             reason=f"client_id or url has changed: the session before was {left}",
             effect="messages that the broker queues for the session before are not read",
-            remedy="to read these messages, use the client_id and the url of before; before a change, run drain --end-session",
+            remedy="to read these messages, use the client_id and url of before; before a change, drain --end-session",
         )
     if lost:
         _log.warning(

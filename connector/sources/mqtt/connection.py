@@ -107,6 +107,7 @@ class Connection:
         unsubscribed: Callable[[frozenset[str]], None] = lambda _filters: None,
         stale: Callable[[int], None],
         keep_session: bool = True,
+        other_qos: bool = False,
         leave: frozenset[str] = frozenset(),
         ends_session: Callable[[], bool] = lambda: False,
         refusals: Refusals | None = None,
@@ -118,10 +119,11 @@ class Connection:
         Three callbacks run in the thread that calls `run`: `received` with the messages of a turn; `subscribed` with
         the filters in force, and again after refused filters were requested again; `unsubscribed` with the remaining
         filters after some filters were given up. `stale` runs in any thread, with the number of
-        acknowledgements that came too late. `remembered_filters`, `refusals` and `keep_session` are as in `Handshake`.
-        Filters in `leave` are given up, as after a call of `leave()`. `ends_session` is called at the end, and returns
-        whether the broker may forget our session. A message of more than about `message_bytes` comes without its end,
-        as a record with a problem. `rest` says when the socket is left alone; without it, the socket never is.
+        acknowledgements that came too late. `remembered_filters`, `refusals`, `keep_session` and `other_qos` are as in
+        `Handshake`. Filters in `leave` are given up, as after a call of `leave()`. `ends_session` is called at the end,
+        and returns whether the broker may forget our session. A message of more than about `message_bytes` comes
+        without its end, as a record with a problem. `rest` says when the socket is left alone; without it, the socket
+        never is.
         """
         self._settings = settings
         self._received = received
@@ -137,6 +139,7 @@ class Connection:
             remembered_filters,
             refusals or Refusals(),
             keep_session=keep_session,
+            other_qos=other_qos,
             leave=leave,
             granted=lambda filters: subscribed(self, filters),
             received=self._take,

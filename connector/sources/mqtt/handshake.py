@@ -59,11 +59,13 @@ class Handshake:
         refusals: Refusals,
         *,
         keep_session: bool,
+        other_qos: bool,
         leave: frozenset[str],
         granted: Callable[[frozenset[str]], None],
         received: Callable[[Publish], None],
     ) -> None:
         """`remembered_filters` were in force when the session was last used; filters in `leave` are not requested.
+        `other_qos` says that the remembered filters are in force with another QoS than the settings want.
 
         `refusals` learns which filters the broker refuses. Without `keep_session`, the broker begins with a new
         session, and forgets the session at the end. `granted` is called with the filters that are in force, when the
@@ -75,6 +77,7 @@ class Handshake:
         self._remembered_filters = remembered_filters
         self._refusals = refusals
         self._keep_session = keep_session
+        self._other_qos = other_qos
         self.leave = leave
         """The filters that are given up, and so are not requested. Any thread may set this attribute."""
         self._granted = granted
@@ -251,7 +254,7 @@ class Handshake:
         if flags.session_present:
             if gone := sorted(self._remembered_filters - wanted.keys()):
                 self.give_up(gone)
-            if not self.v5 and settings.retained != "always":
+            if not (self.v5 or self._other_qos or settings.retained == "always"):
                 # Before MQTT 5, subscribing again would bring every retained message again.
                 # Shared subscriptions bring none, and Mosquitto forgets them when it starts again, but not the session.
                 plain = {topic for topic in wanted if not topic.startswith("$share/")}

@@ -30,11 +30,21 @@ def say_breach(source: str, reason: str) -> None:
     )
 
 
-def say_greeting(settings: MqttSection, client_id: str, handshake: Handshake, *, lost: bool) -> None:
+def say_greeting(settings: MqttSection, client_id: str, handshake: Handshake, *, lost: bool, left: str) -> None:
     """Log what a new connection shows about our session, and about the limits of the broker.
 
-    `lost` says that the broker has forgotten a session with subscriptions.
+    `lost` says that the broker has forgotten a session with subscriptions; `left` is the session that was used before
+    this one, as text, if the client ID or the server has changed.
     """
+    if left:
+        _log.warning(
+            "mqtt_session_changed",
+            source=settings.name,
+            client_id=client_id,
+            reason=f"client_id or url has changed: the session before was {left}",
+            effect="messages that the broker queues for the session before are not read",
+            remedy="to read these messages, use the client_id and url of before; before a change, drain --end-session",
+        )
     if lost:
         _log.warning(
             "mqtt_session_lost",

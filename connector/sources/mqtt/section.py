@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, ClassVar, Final, Literal
@@ -21,8 +22,18 @@ if TYPE_CHECKING:
     from connector.sources.mqtt.tap import MqttTap
 
 
+_NOT_SHARE: Final = re.compile(r"\$(share[ds]?|queue)/", re.IGNORECASE)
+"""Other words for a shared subscription, of some brokers or by mistake. Other brokers grant them, and send nothing."""
+_EXCLUSIVE: Final = "$exclusive/"
+"""EMQX sends the messages with their topics without this prefix, and then they match no filter of ours."""
+
+
 def _subscription(text: str) -> str:
     filter_ = text
+    if text.startswith(_EXCLUSIVE):
+        raise ValueError(f"{text!r} is an extension of EMQX, not of MQTT; write the filter without {_EXCLUSIVE}")
+    if _NOT_SHARE.match(text) and not text.startswith("$share/"):
+        raise ValueError(f"{text!r} is no shared subscription of MQTT; write $share/GROUP/FILTER")
     if text.startswith("$share/"):
         parts = text.split("/", 2)
         if len(parts) < 3 or not parts[1] or not parts[2] or set(parts[1]) & set("+#"):

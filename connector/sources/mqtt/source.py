@@ -79,7 +79,7 @@ class MqttSource(Source):
         self._message_bytes = message_bytes
         self._clock = clock
         self._chance = chance
-        self._session = KeptSession(settings.name, file, settings.client_id)
+        self._session = KeptSession(settings, file)
         self.client_id = self._session.client_id
         self._horizons = MqttHorizons(file.path.parent, settings.broker_queue, settings.session_expiry)
         self._leave: frozenset[str] = frozenset()
@@ -308,6 +308,7 @@ class MqttSource(Source):
                 self._settings,
                 self.client_id,
                 remembered_filters=self._session.filters,
+                other_qos=self._session.other_qos,
                 received=self._append,
                 subscribed=self._subscribed,
                 unsubscribed=self._unsubscribed,
@@ -373,7 +374,8 @@ class MqttSource(Source):
             self._horizons.session_expiry = connection.handshake.session_expiry
             lost = bool(self._session.filters) and not connection.handshake.session_present
             self._lost_sessions += lost
-            say_greeting(self._settings, self.client_id, connection.handshake, lost=lost)
+            left = self._session.left(session_present=connection.handshake.session_present)
+            say_greeting(self._settings, self.client_id, connection.handshake, lost=lost, left=left)
         self._session.remember(filters)
         if connection.handshake.subscribing:  # the broker has forgotten our session, and nothing is in force yet
             return

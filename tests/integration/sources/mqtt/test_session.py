@@ -204,6 +204,53 @@ def test_filters_that_are_not_configured_any_more_are_unsubscribed(sources: Sour
 
 
 @pytest.mark.parametrize("protocol", ["5", "3.1.1"])
+def test_each_session_has_its_own_filters(sources: Sources, capsys: pytest.CaptureFixture[str], protocol: str) -> None:
+    """Another client_id or another broker is another session, and back again: no filter of the other one is in force.
+
+    Before MQTT 5, the connector was ready without the filters, and nothing came. And the first connection of the other
+    session looked like a session that the broker had forgotten.
+    """
+    both, journal = ["x/#", "y/#"], HeldJournal()
+    with Mosquitto() as one, Mosquitto() as two, Publisher(one.port) as publisher:
+        for broker, client_id, topics in (
+            (one, "a", ["x/#", "old/#"]),
+            (one, "b", both),
+            (two, "a", both),
+            (one, "a", both),
+        ):
+            made = {"client_id": client_id, "topics": topics, "protocol": protocol}
+            source = sources.make(broker, journal, file="kept.sqlite", **made)
+            wait_ready(source)
+            assert source.gauges()["mqtt_lost_sessions_total"] == 0, (broker.port, client_id)
+            if made != {"client_id": "a", "topics": both, "protocol": protocol} or broker is two:
+                source.close(5)
+        assert source.gauges()["mqtt_session_present"] == 1
+        for topic in ("old/1", "x/1", "y/1"):
+            publisher.raw(topic, topic)
+        wait_until(lambda: len(journal.payloads()) >= 2, 10, "the messages")
+        wait_until(lambda: sorted(journal.payloads()) == [b"x/1", b"y/1"], 10, lambda: f"{journal.payloads()}")
+    said = capsys.readouterr().out
+    assert "mqtt_session_lost" not in said
+    assert said.count("mqtt_session_changed") == 3
+    assert f"'a' at 127.0.0.1:{one.port}" in said
+
+
+@pytest.mark.parametrize("protocol", ["5", "3.1.1"])
+def test_another_qos_is_requested_of_a_kept_session(sources: Sources, protocol: str) -> None:
+    """Before MQTT 5, the subscription of QoS 0 stayed, and messages that came while we were away were lost."""
+    journal = HeldJournal()
+    with Mosquitto() as broker, Publisher(broker.port) as publisher:
+        for qos in (0, 1):
+            source = sources.make(broker, journal, file="kept.sqlite", protocol=protocol, qos=qos)
+            wait_ready(source)
+            source.close(5)
+        publisher.raw("t/x", "while away")
+        publisher.wait_acknowledged()
+        wait_ready(sources.make(broker, journal, file="kept.sqlite", protocol=protocol))
+        wait_until(lambda: journal.payloads() == [b"while away"], 10, "the message")
+
+
+@pytest.mark.parametrize("protocol", ["5", "3.1.1"])
 def test_retained_messages_come_once_and_not_at_every_connect(sources: Sources, protocol: str) -> None:
     with Mosquitto() as broker, Publisher(broker.port) as publisher:
         publisher.raw("t/r", "retained", retain=True)

@@ -294,9 +294,6 @@ def test_a_message_with_a_topic_that_is_not_ours_is_no_data_and_does_not_come_ag
 
 def test_messages_of_an_earlier_subscription_are_taken(tmp_path: Path) -> None:
     """A broker may have queued them before the filter was removed from the configuration."""
-    file = SourceFile.open(tmp_path / "mqtt.sqlite")
-    file.remember("subscriptions", '["old/#", "$share/g/shared/#"]')
-    file.close()
 
     def script(session: Session) -> None:
         session.accept(present=True)
@@ -304,7 +301,9 @@ def test_messages_of_an_earlier_subscription_are_taken(tmp_path: Path) -> None:
         session.grant()
         session.serve()
 
-    with Attack(tmp_path, script, "5") as attack:
+    attack = Attack(tmp_path, script, "5")
+    attack.source._session.remember(frozenset({"old/#", "$share/g/shared/#"}))
+    with attack:
         wait_until(lambda: len(attack.journal.records) == 3, 10, "all three")
         assert [bool(record.problem) for record in attack.journal.records] == [False, False, True]
 

@@ -47,7 +47,7 @@ CONNECTION: Final = (
 )
 """Codes about the connection to a broker, in contrast to the group, a topic or a commit."""
 _LOGIN: Final = f"check the log-in (sasl), and the users of the brokers; {READ_AGAIN}"
-_BATCH: Final = "the batch cannot be read: find out what writes it, and with which client"
+_BATCH_REMEDY: Final = "the batch cannot be read: find out what writes it, and with which client"
 ROWS: Final = (
     Row(
         Action.GO_ON,  # librdkafka repairs these by itself
@@ -226,10 +226,12 @@ ROWS: Final = (
     Row(
         Action.PERSON,
         (_E.UNSUPPORTED_COMPRESSION_TYPE, _E.UNSUPPORTED_FOR_MESSAGE_FORMAT, _E._BAD_COMPRESSION),
-        _BATCH,
+        _BATCH_REMEDY,
     ),
-    Row(Action.PERSON, (_E.INVALID_MSG, _E.INVALID_MSG_SIZE), _BATCH),
+    Row(Action.PERSON, (_E.INVALID_MSG, _E.INVALID_MSG_SIZE), _BATCH_REMEDY),
 )
+BATCH: Final = frozenset(code for row in ROWS if row.remedy == _BATCH_REMEDY for code in row.codes)
+"""Codes about a batch of one partition; other partitions of the topic are well."""
 _BY_CODE: Final = {code: row for row in ROWS for code in row.codes}
 _UNKNOWN: Final = Row(Action.GO_ON, ())
 _UNKNOWN_FATAL: Final = Row(Action.JOIN_ANEW, ())

@@ -102,7 +102,7 @@ class PartitionSorter:
         kind, time_ms = run[-1].timestamp()
         if kind != TIMESTAMP_NOT_AVAILABLE and time_ms >= 0:
             self.record_times[owned.name] = min(time_ms * 1000, received_us) / 1e6
-        self._member.works(topic)
+        self._member.works(topic, owned.name)
         some = records[:: max(1, len(records) // 16)]
         average = sum(len(record.payload or b"") for record in some) / len(some)
         self._message_bytes += 0.2 * (average + 100 - self._message_bytes)
@@ -115,11 +115,13 @@ class PartitionSorter:
             if error is None:
                 continue
             topic, number = message.topic(), message.partition()
+            name = partition_name(topic or "", number or 0)
             if error.code() == KafkaError._PARTITION_EOF:
-                settled = self._assignment.step_over(partition_name(topic or "", number or 0), message.offset() or 0)
+                self._member.partition_works(name)
+                settled = self._assignment.step_over(name, message.offset() or 0)
                 if settled is not None:
                     self._stepped_over(settled)
             elif error.code() == KafkaError._AUTO_OFFSET_RESET and topic is not None and number is not None:
-                self._assignment.position_refused(partition_name(topic, number))
+                self._assignment.position_refused(name)
             else:
-                self._member.failed(explained(self._settings, message, error), topic)
+                self._member.failed(explained(self._settings, message, error), topic, name)

@@ -25,7 +25,7 @@ import orjson
 import structlog
 from confluent_kafka import KafkaError, TopicPartition
 
-from connector.brokers.kafka_errors import CONNECTION, Action, judge
+from connector.brokers.kafka_errors import BATCH, CONNECTION, Action, judge
 from connector.sources.kafka.trouble_log import TroubleLog
 from connector.sources.kafka.waiting import Waiting
 
@@ -88,6 +88,8 @@ class Member:
         self._explained: str | None = None
         self._topics: dict[str, str] = {}
         """Topic → the trouble of the topic; librdkafka reports a trouble only once."""
+        self._batches: dict[str, str] = {}
+        """Partition → why its next batch cannot be read."""
         self._unseen: set[str] = set()
         """The topics of `_topics` that the brokers do not show to us."""
         self._perhaps_unseen: set[str] = set()
@@ -157,6 +159,7 @@ class Member:
         self._committed()
         self._over(_OTHER)
         self._topics.clear()
+        self._batches.clear()
         self._unseen.clear()
         self._perhaps_unseen.clear()
         self.waiting = Waiting()
@@ -176,6 +179,9 @@ class Member:
             troubles[_CONNECTION] = self._explained
         found = list(troubles.values())
         found += [f"topic {topic!r}: {trouble}" for topic, trouble in list(self._topics.items())]
+        found += [
+            text if text.startswith(f"{name}: ") else f"{name}: {text}" for name, text in list(self._batches.items())
+        ]
         found += self.waiting.problems(self._clock()).values()
         if found:
             return found
@@ -185,12 +191,21 @@ class Member:
             return ["has left the consumer group, or the group rebalances; perhaps another member does not answer"]
         return ["has not joined the consumer group yet"]
 
-    def works(self, topic: str | None = None) -> None:
-        """Record that the connection and the group work: partitions, or records of `topic`, have come."""
+    def works(self, topic: str | None = None, partition: str = "") -> None:
+        """Record that the connection and the group work: partitions, or records of `topic`, have come.
+
+        `partition` is the name of the partition that the records are of.
+        """
+        self.partition_works(partition)
         if self._troubles:
             self._over(_CONNECTION, _GROUP, _OTHER)
         if topic is not None and self._topics:
             self.topic_works(topic)
+
+    def partition_works(self, partition: str) -> None:
+        """Record that reading of the partition goes on: a record, or the end of its log, has come."""
+        if self._batches:
+            self._batches.pop(partition, None)
 
     def topic_works(self, topic: str) -> None:
         """Record that the topic works: this member has got partitions or records of it."""
@@ -220,8 +235,11 @@ class Member:
         if why is not None:
             self.log.say(_CONNECTION, why)
 
-    def failed(self, error: KafkaError, topic: str | None = None) -> None:
-        """Record an error of librdkafka about a topic, or (without `topic`) about the whole connection."""
+    def failed(self, error: KafkaError, topic: str | None = None, partition: str = "") -> None:
+        """Record an error of librdkafka about a topic, or (without `topic`) about the whole connection.
+
+        `partition` is the name of the partition in whose place the error came.
+        """
         found = judge(error)
         if topic is None and (gone := _GONE.match(error.str())):
             topic = gone["topic"]
@@ -232,6 +250,9 @@ class Member:
             self.for_a_person = found.action is Action.PERSON
             self._refused = found.text
             self._group_failed(found.text, found.remedy)
+        elif topic and partition and found.code in BATCH and len(self._batches.keys() | {partition}) <= _MOST_TOPICS:
+            self._batches[partition] = found.text
+            self.log.say_of_topic(topic, found.text)
         elif topic:
             self._topic_failed(topic, found.text)
         elif found.code in CONNECTION:
@@ -330,6 +351,8 @@ class Member:
         self._perhaps_unseen.clear()
         for topic in self._topics.keys() - self._unseen - self.waiting.topics() - {_OTHER_TOPICS}:
             self.topic_works(topic)  # another member has its partitions now
+        for name in self._batches.keys() - self.waiting.names():
+            self.partition_works(name)  # another member has the partition now
         for kind, trouble in self.waiting.problems(now).items():
             self.log.say(kind, trouble, kind)
 

@@ -255,15 +255,16 @@ class KafkaRangeSource(Source):
             elif error.code() == KafkaError._AUTO_OFFSET_RESET:
                 self._expired.add(name)
             elif error.code() == KafkaError._PARTITION_EOF:
+                self._member.partition_works(name)
                 self._at_end(name, message.offset() or 0)
             else:
-                self._member.failed(explained(self._section, message, error), message.topic())
+                self._member.failed(explained(self._section, message, error), message.topic(), name)
         for name, run in runs.items():
             owned = self._owned[name]
             end = self._ends[name]
             inside = [message for message in run if (message.offset() or 0) < end and self._in_span(message)]
             if inside:
-                self._member.works(owned.topic)
+                self._member.works(owned.topic, name)
                 positions = [message.offset() or 0 for message in inside]
                 records = to_records(owned.topic, inside, received_us, record_time=self._section.timestamps == "record")
                 with self._lock:

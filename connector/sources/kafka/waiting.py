@@ -77,6 +77,10 @@ class Waiting:
         """The topics of which this member has partitions."""
         return {found.topic for found in self._partitions.values()}
 
+    def names(self) -> set[str]:
+        """The partitions that this member has."""
+        return set(self._partitions)
+
     def forget_transactions(self) -> None:
         """Forget what transactions hold back, as reading is paused or goes on."""
         self._hanging = {}

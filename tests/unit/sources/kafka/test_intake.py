@@ -135,6 +135,20 @@ def test_a_batch_that_cannot_be_unpacked_is_named_with_the_remedy(taken: Taken, 
     assert said in problem
 
 
+@pytest.mark.parametrize("over", [message(0, 10), end(0, 14)])
+@pytest.mark.parametrize("code", [KafkaError._BAD_COMPRESSION, KafkaError.INVALID_MSG])
+def test_a_batch_that_cannot_be_read_is_a_problem_until_its_own_partition_moves(
+    taken: Taken, code: int, over: Message
+) -> None:
+    taken.take(error(code, 0, 10))
+    (problem,) = taken.member.problems()
+    assert problem.startswith("t[0]: ")
+    taken.take(message(1, 10), end(1, 11))
+    assert taken.member.problems() == [problem], "a record of another partition says nothing about this one"
+    taken.take(over)
+    assert taken.member.problems() == []
+
+
 def test_errors_alone_give_no_chunk(taken: Taken) -> None:
     assert taken.take(error(KafkaError._AUTO_OFFSET_RESET)) == {}
     assert taken.assignment.stuck == {"t[0]"}

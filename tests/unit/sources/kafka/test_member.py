@@ -124,6 +124,18 @@ def test_trouble_of_a_topic_leaves_with_its_partitions() -> None:
     assert member.problems() == []
 
 
+def test_a_batch_that_cannot_be_read_leaves_with_its_partition() -> None:
+    member = Member("kafka")
+    member.joins()
+    for number in range(2):
+        member.failed(KafkaError(KafkaError._BAD_COMPRESSION), "t", f"t[{number}]")
+    report(member, t={"hi_offset": 5, "ls_offset": 5, "next_offset": 5})
+    (problem,) = member.problems()
+    assert problem.startswith("t[0]: ")
+    member.asks_anew()
+    assert "batch" not in str(member.problems())
+
+
 def test_an_error_of_a_fetch_from_before_a_topic_was_hidden_does_not_outlast_the_hiding() -> None:
     member = Member("kafka")
     member.joins()

@@ -19,7 +19,6 @@ from connector.ledger.schema import DamagedError
 from connector.ledger.source_file import SourceFile
 from connector.records import Chunk
 from connector.sources.journal.damage import DamageControl
-from connector.sources.journal.journal import batch_bytes
 from connector.sources.source import SourceFailedError
 from connector.threads.failing import RepeatedFailure
 
@@ -63,12 +62,14 @@ class JournalReader:
         """Number of messages that were written and not read yet."""
         return self._end - self._next
 
-    def written(self, rows: Iterable[JournalRow], end: int, durable_us: int) -> None:
-        """Take over the rows that the writer has written at `durable_us`. `end` is the position after the last row."""
-        sized = [(row, batch_bytes(row.records)) for row in rows]
+    def written(self, rows: Iterable[tuple[JournalRow, int]], end: int, durable_us: int) -> None:
+        """Take over the rows that the writer has written at `durable_us`, each with its bytes in memory.
+
+        `end` is the position after the last row.
+        """
         with self._changed:
             self._end = end
-            for row, size in sized:
+            for row, size in rows:
                 if self._tail_bytes + size <= _TAIL_BYTES:
                     self._tail.append((row, size, durable_us))
                     self._tail_bytes += size

@@ -97,8 +97,9 @@ class JournalWriter:
                 idle_work = self._give_back()
                 continue
             idle_work = bool(taken.commits)
-            rows = self._write(_rows(taken.batches), taken.commits)
-            if rows is None:
+            rows, sizes = _rows(taken.batches)
+            written = self._write(rows, taken.commits)
+            if written is None:
                 return
             now_us = time.time_ns() // 1000
             for batch in taken.batches:
@@ -106,7 +107,7 @@ class JournalWriter:
                 if batch.records:  # which have arrived together
                     self.delays.add(now_us - batch.records[0].time_us, len(batch.records))
             self._buffer.file_changed(taken.bytes)
-            self._reader.written(rows, self._file.next_position, now_us)
+            self._reader.written(zip(written, sizes, strict=True), self._file.next_position, now_us)
 
     def _write(self, rows: list[list[Record]], commits: list[Commit]) -> list[JournalRow] | None:
         """Write until the write succeeds; returns the rows with their positions.
@@ -173,20 +174,20 @@ class JournalWriter:
             return self._damage.recover(error)
 
 
-def _rows(batches: list[Batch]) -> list[list[Record]]:
-    """Returns the records of the batches, in order, in rows of up to 8,192 records and 1 MiB.
+def _rows(batches: list[Batch]) -> tuple[list[list[Record]], list[int]]:
+    """(the records of the batches, in order, in rows of up to 8,192 records and 1 MiB; the bytes of each row).
 
     A batch is never divided, so a row with one batch may be larger; the network loop bounds the size of a batch.
     """
     rows: list[list[Record]] = []
-    size = _ROW_BYTES
+    sizes: list[int] = []
     for batch in batches:
-        if size + batch.size > _ROW_BYTES or len(rows[-1]) + len(batch.records) > _ROW_RECORDS:
+        if not rows or sizes[-1] + batch.size > _ROW_BYTES or len(rows[-1]) + len(batch.records) > _ROW_RECORDS:
             rows.append([])
-            size = 0
+            sizes.append(0)
         rows[-1].extend(batch.records)
-        size += batch.size
-    return rows
+        sizes[-1] += batch.size
+    return rows, sizes
 
 
 assert _ROW_RECORDS <= MAX_CHUNK  # noqa: S101 - a row becomes a chunk

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -17,6 +17,8 @@ VERSION_TOPICS: Final = (
 )
 """The topics with the names, versions and counters of brokers: retained messages, and often only for some users."""
 _NUMBERS: Final = re.compile(r"(\d+)\.(\d+)(?:\.(\d+))?")
+_BY_SETTINGS: Final = ("queue", "session")
+"""The subjects of findings that a setting of the source ends."""
 _DROPPED: Final = "$SYS/broker/publish/messages/dropped"
 
 
@@ -40,6 +42,8 @@ class KnownBroker:
     """The setting for a longer queue."""
     expiry: float | None = None
     """The seconds that it keeps a session at most, by default."""
+    shares: bool = True
+    """Whether it has shared subscriptions."""
     silent_refusals: bool = False
     """Whether it may grant a filter that the client may not read, and deliver nothing."""
 
@@ -49,6 +53,7 @@ BROKERS: Final = (
         "Mosquitto",
         "mosquitto.md",
         says="^mosquitto version",
+        limits=(20, 268_435_460),
         forgets="persistence true and persistence_location",
         queue=1000,
         more_queue="max_queued_messages",
@@ -64,7 +69,12 @@ BROKERS: Final = (
     ),
     KnownBroker("AWS IoT Core", "aws-iot-core.md", hosts=r"\.iot\.[a-z0-9-]+\.amazonaws\.com$", expiry=3600.0),
     KnownBroker(
-        "Azure Event Grid", "azure-event-grid.md", hosts=r"\.eventgrid\.azure\.net$", queue=100, expiry=28_800.0
+        "Azure Event Grid",
+        "azure-event-grid.md",
+        hosts=r"\.eventgrid\.azure\.net$",
+        queue=100,
+        expiry=28_800.0,
+        shares=False,
     ),
     KnownBroker(
         "HiveMQ",
@@ -119,6 +129,24 @@ def known_broker(
         if re.search(broker.hosts, host) or (announced is not None and broker.limits == announced):
             return broker, ""
     return None
+
+
+def warnings_by_host(host: str, topics: Sequence[str], *, queue: int | None, expiry: float) -> list[str]:
+    """What `check` says of a source at a broker that its host tells, without any network."""
+    found = known_broker(host, {})
+    if found is None:
+        return []
+    broker = found[0]
+    warnings = [
+        f"{one.text}; {one.remedy}"
+        for one in about_broker(*found, {}, queue=queue, expiry=expiry)
+        if one.subject in _BY_SETTINGS and one.remedy
+    ]
+    shared = next((topic for topic in topics if topic.startswith("$share/")), None)
+    if shared and not broker.shares:
+        remedy = f"subscribe without $share/GROUP/ and run one connector (docs/brokers/{broker.page})"
+        warnings.append(f"{shared}: {broker.name} has no shared subscriptions; {remedy}")
+    return warnings
 
 
 def about_broker(

@@ -23,15 +23,24 @@ def examine(section: MqttSection, asked: Examination) -> Look:
     """Look at the broker; returns whether the source can read there."""
     if not (yield from log_in(section, asked)) or asked.short:
         return asked.short
-    for text in section.check():
-        yield advice("settings", text.partition("; ")[0], text.partition("; ")[2] or "see docs/mqtt.md")
     with Visit(section, asked.seconds, expiry=round(section.session_expiry)) as visit:
         visit.connect()
     yield from announced(section, visit.announced)
     if section.qos == 0:
         yield advice("QoS", "with qos: 0, messages while the connector is away are lost", "set qos: 1")
-    yield from _version(section, visit.announced, asked)
-    return (yield from _filters(section, visit.announced, asked))
+    limits = visit.announced if section.protocol == "5" else _in_mqtt_5(section, asked)
+    yield from _version(section, limits, asked)
+    return (yield from _filters(section, limits, asked))
+
+
+def _in_mqtt_5(section: MqttSection, asked: Examination) -> Announced:
+    """What the broker announces to a client of MQTT 5, for a source with 3.1.1, which has no such announcements."""
+    with Visit(section, asked.seconds, protocol="5") as visit:
+        try:
+            visit.connect()
+        except (OSError, ValueError):
+            return Announced()  # a broker without MQTT 5
+    return visit.announced
 
 
 def announced(section: MqttSection, limits: Announced) -> Iterator[Finding]:
@@ -139,6 +148,9 @@ def _version(section: MqttSection, limits: Announced, asked: Examination) -> Ite
     if found is None:
         said = "; ".join(f"{name}: {text}" for name, text in texts.items()) or "nothing"
         yield ok("broker", f"the broker says of itself: {said}; docs/brokers/ has a page for each of the usual ones")
+        yield ok(
+            "topics", "some brokers, such as Mosquitto with an acl_file, also grant filters that they do not deliver"
+        )
         return
     broker, version = found
     yield from about_broker(broker, version, texts, queue=section.broker_queue, expiry=section.session_expiry)

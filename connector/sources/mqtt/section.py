@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, ClassVar, Final, Literal
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
@@ -173,6 +174,13 @@ class MqttSection(MqttConnectionSection, SourceSection):
             for filter_ in [text.split("/", 2)[2] if shared else text]
             for doubtful in [shared and self.protocol == "3.1.1"]
         ]
+
+    def check(self) -> list[str]:
+        """What is known of the broker by its host, against the settings."""
+        from connector.brokers.known_mqtt import warnings_by_host  # noqa: PLC0415 - loads paho
+
+        host = urlsplit(self.url).hostname or ""
+        return warnings_by_host(host, self.topics, queue=self.broker_queue, expiry=self.session_expiry)
 
     def examine(self, asked: Examination) -> Look:
         """Look at the broker; joins no group, and takes no message away from anybody."""

@@ -9,6 +9,7 @@ import pytest
 from connector.brokers.findings import Level
 from connector.brokers.known_mqtt import BROKERS, KnownBroker, about_broker, known_broker
 from connector.brokers.mqtt import Announced
+from connector.sources.mqtt.section import MqttSection
 
 PAGES = Path(__file__).parents[3] / "docs" / "brokers"
 
@@ -37,9 +38,32 @@ def test_a_broker_is_known_by_its_text_or_host(host: str, texts: dict[str, str],
 
 
 def test_a_broker_is_known_by_the_limits_that_it_announces() -> None:
-    found = [known_broker("b", {}, Announced(*limits)) for limits in ((10, 2, 268_435_460), (65_535, 2, 268_435_455))]
-    assert [one and one[0].name for one in found] == ["HiveMQ", "ActiveMQ Artemis"]
+    limits = (20, 2, 268_435_460), (10, 2, 268_435_460), (65_535, 2, 268_435_455)
+    found = [known_broker("b", {}, Announced(*one)) for one in limits]
+    assert [one and one[0].name for one in found] == ["Mosquitto", "HiveMQ", "ActiveMQ Artemis"]
     assert known_broker("b", {}, Announced()) is None, "the protocol's own limits are everybody's"
+
+
+@pytest.mark.parametrize(
+    ("host", "settings", "words"),
+    [
+        ("n.norwayeast-1.ts.eventgrid.azure.net", {}, ["broker_queue: 100", "8 h"]),
+        ("n.norwayeast-1.ts.eventgrid.azure.net", {"broker_queue": 100, "session_expiry": "8h"}, []),
+        ("a1-ats.iot.eu-north-1.amazonaws.com", {"topics": ["$share/g/t"]}, ["1 h"]),
+        (
+            "n.norwayeast-1.ts.eventgrid.azure.net",
+            {"broker_queue": 100, "session_expiry": "8h", "topics": ["t", "$share/g/t"]},
+            ["no shared subscriptions"],
+        ),
+        ("broker.emqxsl.com", {}, []),
+        ("broker.example.com", {"broker_queue": None}, []),
+    ],
+)
+def test_check_knows_a_service_by_its_host(host: str, settings: dict[str, object], words: list[str]) -> None:
+    section = MqttSection.model_validate({"type": "mqtt", "url": f"mqtts://{host}", "topics": ["t"]} | settings)
+    found = section.check()
+    assert len(found) == len(words), found
+    assert all(word in text and "docs/brokers/" in text for word, text in zip(words, found, strict=True)), found
 
 
 def test_a_stranger_is_nobody() -> None:

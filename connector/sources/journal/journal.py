@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple, Protocol
@@ -37,11 +36,9 @@ class Batch:
 
 
 def batch_bytes(records: list[Record]) -> int:
-    """Returns the approximate bytes of the records in memory."""
-    headers = sum(
-        n * sum(len(name) + len(value) + HEADER_OVERHEAD for name, value in found)
-        for found, n in Counter([r.headers for r in records if r.headers]).items()
-    )
+    """Returns the approximate bytes of the records in memory. Records may share their headers."""
+    kinds = {id(r.headers): r.headers for r in records if r.headers}
+    headers = sum(len(name) + len(value) + HEADER_OVERHEAD for found in kinds.values() for name, value in found)
     return sum([len(r.payload or b"") + len(r.topic) for r in records]) + _RECORD_OVERHEAD * len(records) + headers
 
 

@@ -110,10 +110,12 @@ class BulkReader:
                     if there > stop:
                         break
                     known = headers_of.get(raw)
-                    if known is None and (known := self._read_headers(raw)) is None:
-                        break
+                    if known is None:
+                        known = self._read_headers(raw)
+                        if known is None:
+                            break
+                        size += HEADER_OVERHEAD * len(known)  # further messages share them
                     headers = known
-                    size += HEADER_OVERHEAD * len(headers)
             if mid:
                 in_flight.add(mid)
                 note(mid)

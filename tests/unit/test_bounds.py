@@ -152,6 +152,7 @@ def test_open_topics_are_counted_and_given_back() -> None:
 def test_headers_count_in_what_a_batch_takes() -> None:
     plain, headed = record(), record(headers=(("name", "x" * 100_000),) * 10)
     assert batch_bytes([headed]) - batch_bytes([plain]) >= 1_000_000
+    assert batch_bytes([headed, headed]) == 2 * batch_bytes([headed]), "a row that is read from the file shares nothing"
 
 
 # -- the ledger ------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple, Protocol
@@ -36,9 +37,11 @@ class Batch:
 
 
 def batch_bytes(records: list[Record]) -> int:
-    """Returns the approximate bytes of the records in memory. Records may share their headers."""
-    kinds = {id(r.headers): r.headers for r in records if r.headers}
-    headers = sum(len(name) + len(value) + HEADER_OVERHEAD for found in kinds.values() for name, value in found)
+    """Returns the approximate bytes of the records in memory. Records that are read from the file share no headers."""
+    headers = sum(
+        n * sum(len(name) + len(value) + HEADER_OVERHEAD for name, value in found)
+        for found, n in Counter([r.headers for r in records if r.headers]).items()
+    )
     return sum([len(r.payload or b"") + len(r.topic) for r in records]) + _RECORD_OVERHEAD * len(records) + headers
 
 
